@@ -1,0 +1,311 @@
+import { type InputError, RequestError } from './codes.ts';
+import type { Collection, Rejection } from './collection.ts';
+import { isJsonObject, type Json, type JsonObject, pointerSegment } from './json.ts';
+
+export type BatchOperation = 'update' | 'create';
+
+/** One id and what to do with it. */
+export interface Item {
+  id: string;
+  /** RFC 7396 merge patch of the record's fields; for a creation, its first values. */
+  fields: JsonObject;
+  /** The item is applied only if the record has this version. */
+  version?: number;
+  /** The caller's own name for the item, given back with its result. */
+  ref?: string;
+  idempotencyKey?: string;
+  /** The item is applied only if these fields have these values (set by the engine where a table has no version). */
+  expect?: JsonObject;
+  /** Decided beforehand: the item fails for this reason (set by the engine when a preview is applied). */
+  verdict?: Rejection;
+}
+
+export interface BatchOptions {
+  mode: 'auto' | 'sync' | 'async';
+  waitForCompletion: boolean | undefined;
+  returnJobId: boolean;
+  dryRun: boolean;
+  atomic: boolean;
+  maxErrors: number | undefined;
+  onDeadline: 'return' | 'continue';
+  return: 'representation' | 'minimal' | undefined;
+  priority: Priority;
+  label: string | undefined;
+}
+
+export const priorities = ['low', 'normal', 'high'] as const;
+export type Priority = (typeof priorities)[number];
+
+/** Bounds of one request; each is named in the error that enforces it and readable at `GET /limits`. */
+export interface Limits {
+  /** Items up to which `mode: auto` answers synchronously. */
+  syncAutoItems: number;
+  /** Items up to which a batch may be synchronous or atomic, and results stand in the answer. */
+  syncMaxItems: number;
+  /** Items in a JSON body. */
+  bodyItems: number;
+  /** Bytes of one item as JSON. */
+  itemBytes: number;
+  /** Bytes of a JSON body. */
+  bodyBytes: number;
+  /** Characters of an id. */
+  idLength: number;
+  /** Characters of `ref`, `label` and keys. */
+  textLength: number;
+}
+
+export const defaultLimits: Limits = {
+  syncAutoItems: 200,
+  syncMaxItems: 1_000,
+  bodyItems: 10_000,
+  itemBytes: 65_536,
+  bodyBytes: 64 * 1024 * 1024,
+  idLength: 255,
+  textLength: 255,
+};
+
+/** The records a batch is about: listed one by one, or selected by `where` at the moment it is submitted. */
+export type BatchContent =
+  | { kind: 'items'; items: Item[] }
+  | { kind: 'selection'; where: JsonObject; fields: JsonObject; expectedCount: number | undefined };
+
+export interface ParsedBatch {
+  content: BatchContent;
+  options: BatchOptions;
+}
+
+const defaultOptions: BatchOptions = {
+  mode: 'auto',
+  waitForCompletion: undefined,
+  returnJobId: true,
+  dryRun: false,
+  atomic: false,
+  maxErrors: undefined,
+  onDeadline: 'return',
+  return: undefined,
+  priority: 'normal',
+  label: undefined,
+};
+
+type OptionRule = (value: Json, limits: Limits) => string | undefined;
+const isBoolean: OptionRule = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
+const isOneOf =
+  (...allowed: string[]): OptionRule =>
+  (value) =>
+    typeof value === 'string' && allowed.includes(value)
+      ? undefined
+      : `must be one of ${allowed.map((one) => `"${one}"`).join(', ')}`;
+
+const optionRules: Record<keyof BatchOptions, OptionRule> = {
+  mode: isOneOf('auto', 'sync', 'async'),
+  waitForCompletion: isBoolean,
+  returnJobId: isBoolean,
+  dryRun: isBoolean,
+  atomic: isBoolean,
+  maxErrors: (value) =>
+    Number.isSafeInteger(value) && (value as number) >= 1 ? undefined : 'must be a whole number from 1',
+  onDeadline: isOneOf('return', 'continue'),
+  return: isOneOf('representation', 'minimal'),
+  priority: isOneOf(...priorities),
+  label: (value, limits) =>
+    typeof value === 'string' && value.length > 0 && value.length <= limits.textLength
+      ? undefined
+      : `must be text of 1 to ${limits.textLength} characters`,
+};
+
+/** Reads batch options. Throws `unknown_option` that names the first unknown one, `malformed_body` for a wrong value. */
+export function parseOptions(input: Json | undefined, limits: Limits, pointer = '/options'): BatchOptions {
+  if (input === undefined) return defaultOptions;
+  if (!isJsonObject(input)) throw malformed([{ pointer, message: '`options` must be an object.' }]);
+  const errors: InputError[] = [];
+  for (const [name, value] of Object.entries(input)) {
+    const rule = Object.hasOwn(optionRules, name) ? optionRules[name as keyof BatchOptions] : undefined;
+    const at = pointer + pointerSegment(name);
+    if (!rule) {
+      const known = Object.keys(optionRules).join(', ');
+      throw new RequestError('unknown_option', `There is no option "${name}". The options are: ${known}.`, {
+        errors: [{ pointer: at, message: `Unknown option "${name}".` }],
+      });
+    }
+    const problem = rule(value, limits);
+    if (problem) errors.push({ pointer: at, message: `Option "${name}" ${problem}.` });
+  }
+  if (errors.length > 0) throw malformed(errors);
+  return { ...defaultOptions, ...(input as Partial<BatchOptions>) };
+}
+
+export interface ParseBatchParams {
+  collection: Collection<never>;
+  operation: BatchOperation;
+  /** The parsed JSON body. */
+  body: Json;
+  /** Bytes of the body as sent; an item cannot be larger than the whole. */
+  bodyBytes: number;
+  limits: Limits;
+  /** Gives a new record its id when the caller left it out. */
+  newId: () => string;
+}
+
+/**
+ * Reads a bulk request in any of the accepted shapes: a bare array, `{updates}`, `{items}`, or `{where, fields}`; items flat
+ * (`{caseId, status}`) or wrapped (`{id, fields}`).
+ * Throws `malformed_body`, `batch_empty`, `batch_too_large` or `unknown_option`; what is wrong within one item's fields is no
+ * request error but that item's result.
+ */
+export function parseBatch(params: ParseBatchParams): ParsedBatch {
+  const { body, limits } = params;
+  if (Array.isArray(body))
+    return { content: { kind: 'items', items: parseItems(params, body, '') }, options: defaultOptions };
+  if (!isJsonObject(body))
+    throw malformed([{ pointer: '', message: 'The body must be an array of items or an object.' }]);
+  const lists = ['items', 'updates', 'where'].filter((name) => Object.hasOwn(body, name));
+  const [list, other] = lists;
+  if (!list)
+    throw malformed([{ pointer: '', message: 'The body needs `items`, `updates`, or `where` with `fields`.' }]);
+  if (other)
+    throw malformed([{ pointer: `/${other}`, message: `The body has both \`${list}\` and \`${other}\`; give one.` }]);
+  const allowed = list === 'where' ? ['where', 'fields', 'expectedCount', 'options'] : [list, 'options'];
+  const unknown = Object.keys(body).find((name) => !allowed.includes(name));
+  if (unknown !== undefined) {
+    throw malformed([
+      {
+        pointer: pointerSegment(unknown),
+        message: `Unknown member "${unknown}"; allowed here: ${allowed.join(', ')}.`,
+      },
+    ]);
+  }
+  const options = parseOptions(body.options, limits);
+  if (list === 'where') return { content: parseSelection(params, body), options };
+  return { content: { kind: 'items', items: parseItems(params, body[list], `/${list}`) }, options };
+}
+
+function parseSelection({ operation }: ParseBatchParams, body: JsonObject): BatchContent {
+  const { where, fields, expectedCount } = body;
+  const errors: InputError[] = [];
+  if (operation === 'create')
+    errors.push({ pointer: '/where', message: 'New records cannot be selected; give `items`.' });
+  if (!isJsonObject(where)) errors.push({ pointer: '/where', message: '`where` must be an object of filters.' });
+  if (!isJsonObject(fields))
+    errors.push({ pointer: '/fields', message: '`fields` must be an object of the fields to change.' });
+  if (expectedCount !== undefined && !(Number.isSafeInteger(expectedCount) && (expectedCount as number) >= 0)) {
+    errors.push({ pointer: '/expectedCount', message: '`expectedCount` must be a whole number from 0.' });
+  }
+  if (errors.length > 0) throw malformed(errors);
+  return {
+    kind: 'selection',
+    where: where as JsonObject,
+    fields: fields as JsonObject,
+    expectedCount: expectedCount as number | undefined,
+  };
+}
+
+const shownErrors = 20;
+
+function parseItems(params: ParseBatchParams, list: Json | undefined, pointer: string): Item[] {
+  const { limits } = params;
+  if (!Array.isArray(list)) throw malformed([{ pointer, message: 'Must be an array of items.' }]);
+  if (list.length === 0) {
+    throw new RequestError('batch_empty', 'The batch has no items; there is nothing to do. Send at least one item.', {
+      errors: [{ pointer, message: 'Must have at least one item.' }],
+    });
+  }
+  if (list.length > limits.bodyItems) {
+    throw new RequestError(
+      'batch_too_large',
+      `The batch has ${list.length} items; a JSON body may have ${limits.bodyItems}. Send it in parts.`,
+      { limit: limits.bodyItems, actual: list.length },
+    );
+  }
+  const errors: InputError[] = [];
+  const items: Item[] = [];
+  for (let index = 0; index < list.length; index++) {
+    const at = `${pointer}/${index}`;
+    const value = list[index] as Json;
+    if (params.bodyBytes > limits.itemBytes) refuseLargeItem(value, index, at, limits);
+    const item = parseItem(params, value, at, errors);
+    if (item) items.push(item);
+    if (errors.length >= shownErrors) break;
+  }
+  if (errors.length > 0) throw malformed(errors);
+  return items;
+}
+
+function refuseLargeItem(value: Json, index: number, pointer: string, limits: Limits): void {
+  const bytes = Buffer.byteLength(JSON.stringify(value));
+  if (bytes <= limits.itemBytes) return;
+  throw new RequestError('batch_too_large', `Item ${index} is ${bytes} bytes; an item may be ${limits.itemBytes}.`, {
+    limit: limits.itemBytes,
+    actual: bytes,
+    errors: [{ pointer, message: `Must be at most ${limits.itemBytes} bytes as JSON.` }],
+  });
+}
+
+const wrappedMembers: readonly string[] = ['id', 'fields', 'version', 'ref', 'idempotencyKey'];
+
+function parseItem(params: ParseBatchParams, value: Json, pointer: string, errors: InputError[]): Item | undefined {
+  const { collection, operation, limits } = params;
+  if (!isJsonObject(value)) {
+    errors.push({ pointer, message: 'An item must be an object.' });
+    return undefined;
+  }
+  const before = errors.length;
+  const { idField } = collection;
+  const idName = Object.hasOwn(value, idField) ? idField : 'id';
+  let fields: JsonObject = {};
+  if (Object.hasOwn(value, 'fields')) {
+    if (isJsonObject(value.fields)) fields = value.fields;
+    else errors.push({ pointer: `${pointer}/fields`, message: '`fields` must be an object.' });
+    for (const name of Object.keys(value)) {
+      if (wrappedMembers.includes(name) || name === idField) continue;
+      errors.push({ pointer: pointer + pointerSegment(name), message: `Unknown member "${name}" beside \`fields\`.` });
+    }
+  } else {
+    for (const name in value) {
+      if (name !== idName && name !== 'version' && name !== 'ref' && name !== 'idempotencyKey')
+        fields[name] = value[name] as Json;
+    }
+  }
+  const id = value[idName];
+  if (id === undefined && operation === 'create') {
+    // an id of our own making
+  } else if (typeof id !== 'string' || id.length === 0 || id.length > limits.idLength) {
+    const shown = id === undefined ? `needs \`${idField}\` (or \`id\`)` : `has a \`${idName}\` that is not`;
+    const rule = `text of 1 to ${limits.idLength} characters`;
+    errors.push({
+      pointer: id === undefined ? pointer : `${pointer}/${idName}`,
+      message: `The item ${shown}${id === undefined ? ',' : ''} ${rule}.`,
+    });
+  }
+  const { version, ref, idempotencyKey } = value;
+  if (version !== undefined) {
+    if (operation === 'create')
+      errors.push({ pointer: `${pointer}/version`, message: 'A new record has no version to check.' });
+    else if (!Number.isSafeInteger(version) || (version as number) < 0) {
+      errors.push({ pointer: `${pointer}/version`, message: '`version` must be a whole number.' });
+    }
+  }
+  checkText(ref, 'ref', pointer, limits, errors);
+  checkText(idempotencyKey, 'idempotencyKey', pointer, limits, errors);
+  if (errors.length > before) return undefined;
+  const item: Item = { id: id === undefined ? params.newId() : (id as string), fields };
+  if (version !== undefined) item.version = version as number;
+  if (ref !== undefined) item.ref = ref as string;
+  if (idempotencyKey !== undefined) item.idempotencyKey = idempotencyKey as string;
+  return item;
+}
+
+function checkText(value: Json | undefined, name: string, pointer: string, limits: Limits, errors: InputError[]): void {
+  if (value === undefined || (typeof value === 'string' && value.length > 0 && value.length <= limits.textLength))
+    return;
+  errors.push({
+    pointer: `${pointer}/${name}`,
+    message: `\`${name}\` must be text of 1 to ${limits.textLength} characters.`,
+  });
+}
+
+function malformed(errors: InputError[]): RequestError {
+  const [first] = errors;
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  const at = first?.pointer ? ` at ${first.pointer}` : '';
+  return new RequestError('malformed_body', `The body is not a batch${at}: ${first?.message ?? ''}${more}`, { errors });
+}
