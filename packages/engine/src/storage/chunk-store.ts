@@ -1,0 +1,183 @@
+import type { BatchOperation, Item } from '../domain/batch.ts';
+import type { ItemResult } from '../domain/decide.ts';
+import type { Summary } from '../domain/job.ts';
+import { decodeBlob, encodeBlob } from './blob.ts';
+import type { Database } from './database.ts';
+import { empty, sql } from './sql.ts';
+
+/** Items of a chunk at most: enough to make one set-based statement worth it, few enough to commit often. */
+export const chunkItems = 1_000;
+
+export type Counts = Omit<Summary, 'total'>;
+
+export function countResults(results: readonly ItemResult[]): Counts {
+  const counts: Counts = { succeeded: 0, failed: 0, notProcessed: 0 };
+  for (const { status } of results) counts[status === 'not_processed' ? 'notProcessed' : status] += 1;
+  return counts;
+}
+
+export interface NewChunk {
+  tenantId: string;
+  /** UUID of the job. */
+  jobUuid: string;
+  chunkNo: number;
+  firstIndex: number;
+  items: readonly Item[];
+  /** Given when the chunk was applied in the same transaction. */
+  results?: readonly ItemResult[];
+}
+
+export async function insertChunk(db: Database, chunk: NewChunk): Promise<void> {
+  const { results } = chunk;
+  const counts = countResults(results ?? []);
+  await db.query(sql`
+    insert into docket.job_chunks (tenant_id, job_id, chunk_no, first_index, item_count, state, succeeded, failed,
+      not_processed, items, results)
+    values (${chunk.tenantId}, ${chunk.jobUuid}, ${chunk.chunkNo}, ${chunk.firstIndex}, ${chunk.items.length},
+      ${results ? 'done' : 'pending'}, ${counts.succeeded}, ${counts.failed}, ${counts.notProcessed},
+      ${encodeBlob(chunk.items)}, ${results ? encodeBlob(results) : null})`);
+}
+
+/** A pending chunk of a running job, locked by this transaction, with what its job says of how to apply it. */
+export interface ClaimedChunk {
+  chunkNo: number;
+  firstIndex: number;
+  items: Item[];
+  collection: string;
+  operation: BatchOperation;
+  dryRun: boolean;
+  atomic: boolean;
+  representation: boolean;
+  failuresAllowed: number;
+  actor: string;
+  now: string;
+  /** Whether the job has chunks behind this one. */
+  more: boolean;
+}
+
+interface ClaimRow {
+  chunk_no: number;
+  first_index: number;
+  items: Buffer;
+  collection: string;
+  item_operation: BatchOperation;
+  dry_run: boolean;
+  atomic: boolean;
+  representation: boolean;
+  max_errors: number | null;
+  failed: number;
+  actor: string;
+  total: number;
+  now: string;
+}
+
+/**
+ * Claims one pending chunk that nobody else is applying. Of a job whose chunks run in order, only the first pending one, and
+ * only when no other worker has it. `except` are chunks that this worker waits with.
+ */
+export async function claimChunk(
+  db: Database,
+  tenantId: string,
+  jobUuid: string,
+  except: readonly number[],
+): Promise<ClaimedChunk | undefined> {
+  const { rows } = await db.query<ClaimRow>(sql`
+    select c.chunk_no, c.first_index, c.items, j.collection, j.item_operation, j.dry_run, j.atomic,
+      j.representation, j.max_errors, j.failed, j.actor,
+      j.total, now() as now
+    from docket.job_chunks c
+    join docket.jobs j on j.tenant_id = ${tenantId} and j.job_id = ${jobUuid} and j.status in ('pending', 'running')
+    where c.tenant_id = ${tenantId} and c.job_id = ${jobUuid} and c.state = 'pending'
+      and not (c.chunk_no = any(${except}::int[]))
+      and (not j.ordered or c.chunk_no = (
+        select min(first.chunk_no) from docket.job_chunks first
+        where first.tenant_id = ${tenantId} and first.job_id = ${jobUuid} and first.state = 'pending'))
+    order by c.chunk_no limit 1
+    for update of c skip locked`);
+  const row = rows[0];
+  if (!row) return undefined;
+  const items = decodeBlob<Item>(row.items);
+  return {
+    chunkNo: row.chunk_no,
+    firstIndex: row.first_index,
+    items,
+    collection: row.collection,
+    operation: row.item_operation,
+    dryRun: row.dry_run,
+    atomic: row.atomic,
+    representation: row.representation,
+    failuresAllowed: row.max_errors === null ? Number.POSITIVE_INFINITY : row.max_errors - row.failed,
+    actor: row.actor,
+    now: row.now,
+    more: row.first_index + items.length < row.total,
+  };
+}
+
+/** Records the results of a chunk that this transaction has claimed. */
+export async function completeChunk(
+  db: Database,
+  params: { tenantId: string; jobUuid: string; chunkNo: number; results: readonly ItemResult[] },
+): Promise<void> {
+  const counts = countResults(params.results);
+  const { rowCount } = await db.query(sql`
+    update docket.job_chunks set state = 'done', results = ${encodeBlob(params.results)},
+      succeeded = ${counts.succeeded}, failed = ${counts.failed}, not_processed = ${counts.notProcessed}
+    where tenant_id = ${params.tenantId} and job_id = ${params.jobUuid} and chunk_no = ${params.chunkNo} and state = 'pending'`);
+  if (rowCount !== 1) throw new Error(`Chunk ${params.chunkNo} of job ${params.jobUuid} was not pending.`);
+}
+
+export interface StoredChunk {
+  chunkNo: number;
+  firstIndex: number;
+  items: Item[];
+  results: ItemResult[];
+}
+
+/** The first applied chunk at or behind `fromChunk`, that has results of the given status where one is given. */
+export async function readResults(
+  db: Database,
+  params: { tenantId: string; jobUuid: string; fromChunk: number; status: ItemResult['status'] | undefined },
+): Promise<StoredChunk | undefined> {
+  const { status } = params;
+  const matching =
+    status === undefined
+      ? empty
+      : status === 'succeeded'
+        ? sql`and succeeded > 0`
+        : status === 'failed'
+          ? sql`and failed > 0`
+          : sql`and not_processed > 0`;
+  const { rows } = await db.query<{ chunk_no: number; first_index: number; items: Buffer; results: Buffer }>(sql`
+    select chunk_no, first_index, items, results from docket.job_chunks
+    where tenant_id = ${params.tenantId} and job_id = ${params.jobUuid} and state = 'done' and chunk_no >= ${params.fromChunk}
+      ${matching}
+    order by chunk_no limit 1`);
+  const row = rows[0];
+  return (
+    row && {
+      chunkNo: row.chunk_no,
+      firstIndex: row.first_index,
+      items: decodeBlob<Item>(row.items),
+      results: decodeBlob<ItemResult>(row.results),
+    }
+  );
+}
+
+/** The next pending chunk of the tenant's open jobs on a collection, behind a given one. */
+export async function nextPendingChunk(
+  db: Database,
+  tenantId: string,
+  collection: string,
+  after: { jobUuid: string; chunkNo: number } | undefined,
+): Promise<{ jobUuid: string; chunkNo: number; items: Item[] } | undefined> {
+  const behind = after ? sql`and (c.job_id, c.chunk_no) > (${after.jobUuid}::uuid, ${after.chunkNo}::int)` : empty;
+  const { rows } = await db.query<{ job_id: string; chunk_no: number; items: Buffer }>(sql`
+    select c.job_id, c.chunk_no, c.items
+    from docket.jobs j
+    join docket.job_chunks c on c.tenant_id = j.tenant_id and c.job_id = j.job_id and c.state = 'pending'
+    where j.tenant_id = ${tenantId} and c.tenant_id = ${tenantId} and j.collection = ${collection}
+      and j.status in ('pending', 'running', 'paused') and not j.dry_run ${behind}
+    order by c.job_id, c.chunk_no limit 1`);
+  const row = rows[0];
+  return row && { jobUuid: row.job_id, chunkNo: row.chunk_no, items: decodeBlob<Item>(row.items) };
+}

@@ -1,0 +1,29 @@
+import type { Sql } from 'sql-template-tag';
+
+export interface QueryResult<Row> {
+  rows: Row[];
+  rowCount: number;
+}
+
+/** What the stores need: a pool and a transaction satisfy it alike, so that no store asks which one it has. */
+export interface Database {
+  query<Row = Record<string, unknown>>(statement: Sql): Promise<QueryResult<Row>>;
+}
+
+/**
+ * One transaction. Statements are sent at once (pipelined) and run in the order of the calls, so statements that do not need
+ * each other's answers should be called together and awaited together.
+ */
+export interface Transaction extends Database {
+  /** Sends COMMIT behind the statements called so far, without waiting for them. Fails if any of them failed. */
+  commit(): Promise<void>;
+}
+
+export interface Pool extends Database {
+  /**
+   * Runs `work` in one transaction (read committed): commits when it returns unless it has committed itself, rolls back when
+   * it throws. After a lost connection the outcome of a commit is unknown to the caller.
+   */
+  transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>;
+  end(): Promise<void>;
+}

@@ -1,0 +1,79 @@
+import { RequestError } from '../domain/codes.ts';
+
+export type FailureKind =
+  /** The database cannot be reached, or went away: nothing is known of the statement's effect. */
+  | 'connection'
+  /** The transaction lost against another one; the same again may succeed. */
+  | 'conflict'
+  /** A lock or an answer did not come within the time allowed. */
+  | 'timeout'
+  /** The data breaks a constraint, or a type, of the table. */
+  | 'data'
+  | 'other';
+
+const connectionCodes = new Set([
+  '57P01',
+  '57P02',
+  '57P03',
+  '53300',
+  '57P05',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ECONNABORTED',
+]);
+
+/** What a failure of the database means for what to do next. */
+export function failureKind(error: unknown): FailureKind {
+  const code = codeOf(error);
+  if (code === undefined) return isDriverConnectionLoss(error) ? 'connection' : 'other';
+  if (connectionCodes.has(code) || code.startsWith('08')) return 'connection';
+  if (code === '40001' || code === '40P01') return 'conflict';
+  if (code === '55P03' || code === '57014') return 'timeout';
+  if (code.startsWith('22') || code.startsWith('23')) return 'data';
+  return 'other';
+}
+
+/** The request error that a lost database becomes; any other error is given back as it is. */
+export function asRequestError(error: unknown): unknown {
+  if (failureKind(error) !== 'connection') return error;
+  return new RequestError('database_unavailable', 'The database cannot be reached at the moment. Try again shortly.', {
+    retryAfter: 2,
+    cause: error,
+  });
+}
+
+/** The constraint and column that a data failure names. Its message and detail may hold values of rows: never shown. */
+export function violatedConstraint(error: unknown): {
+  table?: string;
+  constraint?: string;
+  column?: string;
+  code: string;
+} {
+  const { table, constraint, column, code } = error as Record<string, string | undefined>;
+  return {
+    code: code ?? '',
+    ...(table === undefined ? {} : { table }),
+    ...(constraint === undefined ? {} : { constraint }),
+    ...(column === undefined ? {} : { column }),
+  };
+}
+
+function codeOf(error: unknown): string | undefined {
+  if (error instanceof AggregateError && error.errors.length > 0) return codeOf(error.errors[0]);
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
+}
+
+// why: the driver reports a lost connection as a plain Error without a code
+function isDriverConnectionLoss(error: unknown): boolean {
+  const message = error instanceof Error ? error.message : '';
+  return /^Connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable|^Client was closed/i.test(
+    message,
+  );
+}

@@ -1,0 +1,185 @@
+import { type BatchOperation, type Priority, priorities } from '../domain/batch.ts';
+import { parseJobId, presentJobId } from '../domain/ids.ts';
+import type { Job, JobOperation, JobStatus, Summary } from '../domain/job.ts';
+import type { Json } from '../domain/json.ts';
+import type { Database } from './database.ts';
+import { empty, type Sql, sql } from './sql.ts';
+
+/** A job as it is first written: either ended in the same transaction, or with chunks that wait. */
+export interface NewJob {
+  /** UUID of version 7. */
+  id: string;
+  tenantId: string;
+  collection: string;
+  operation: JobOperation;
+  operationName: string | null;
+  itemOperation: BatchOperation;
+  status: 'pending' | 'completed';
+  priority: Priority;
+  label: string | null;
+  dryRun: boolean;
+  atomic: boolean;
+  representation: boolean;
+  synchronous: boolean;
+  ordered: boolean;
+  maxErrors: number | null;
+  actor: string;
+  parentId: string | null;
+  traceparent: string | null;
+  summary: Summary;
+  ttlSeconds: number;
+}
+
+interface JobRow {
+  job_id: string;
+  collection: string;
+  operation: JobOperation;
+  operation_name: string | null;
+  status: JobStatus;
+  priority: number;
+  label: string | null;
+  dry_run: boolean;
+  atomic: boolean;
+  representation: boolean;
+  synchronous: boolean;
+  parent_job_id: string | null;
+  actor: string;
+  total: number;
+  succeeded: number;
+  failed: number;
+  not_processed: number;
+  error: Json;
+  created_at: string;
+  started_at: string | null;
+  completed_at: string | null;
+  expires_at: string;
+}
+
+const columns = sql`job_id, collection, operation, operation_name, status, priority, label, dry_run, atomic, representation,
+  synchronous, parent_job_id, actor, total, succeeded, failed, not_processed, error, created_at, started_at, completed_at, expires_at`;
+
+function toJob(row: JobRow): Job {
+  return {
+    jobId: presentJobId(row.job_id),
+    collection: row.collection,
+    operation: row.operation,
+    operationName: row.operation_name,
+    status: row.status,
+    summary: { total: row.total, succeeded: row.succeeded, failed: row.failed, notProcessed: row.not_processed },
+    priority: priorities[row.priority] ?? 'normal',
+    label: row.label,
+    dryRun: row.dry_run,
+    atomic: row.atomic,
+    representation: row.representation,
+    synchronous: row.synchronous,
+    parentJobId: row.parent_job_id && presentJobId(row.parent_job_id),
+    actor: row.actor,
+    error: row.error,
+    createdAt: row.created_at,
+    startedAt: row.started_at,
+    completedAt: row.completed_at,
+    expiresAt: row.expires_at,
+  };
+}
+
+/** Writes a job, and gives it back as stored. Its times are the transaction's. */
+export async function insertJob(db: Database, job: NewJob): Promise<Job> {
+  const { summary } = job;
+  const ended = job.status === 'completed';
+  const { rows } = await db.query<JobRow>(sql`
+    insert into docket.jobs (tenant_id, job_id, collection, operation, operation_name, item_operation, status, priority, label, dry_run,
+      atomic, representation, synchronous, ordered, max_errors, actor, parent_job_id, traceparent, total, succeeded, failed,
+      not_processed, created_at, started_at, completed_at, expires_at)
+    values (${job.tenantId}, ${job.id}, ${job.collection}, ${job.operation}, ${job.operationName}, ${job.itemOperation}, ${job.status},
+      ${priorities.indexOf(job.priority)}, ${job.label}, ${job.dryRun}, ${job.atomic}, ${job.representation},
+      ${job.synchronous}, ${job.ordered}, ${job.maxErrors}, ${job.actor}, ${job.parentId}, ${job.traceparent},
+      ${summary.total}, ${summary.succeeded}, ${summary.failed}, ${summary.notProcessed}, now(),
+      case when ${ended}::boolean then now() end, case when ${ended}::boolean then clock_timestamp() end,
+      now() + make_interval(secs => ${job.ttlSeconds}))
+    returning ${columns}`);
+  return toJob(rows[0] as JobRow);
+}
+
+/** Puts a job on the dispatch list and wakes workers when the transaction commits. */
+export async function makeRunnable(db: Database, tenantId: string, jobUuid: string, priority: Priority): Promise<void> {
+  await Promise.all([
+    db.query(sql`insert into docket.runnable_jobs (tenant_id, job_id, priority)
+      values (${tenantId}, ${jobUuid}, ${priorities.indexOf(priority)})`),
+    db.query(sql`select pg_notify('docket_runnable', '')`),
+  ]);
+}
+
+export async function findJob(db: Database, tenantId: string, jobId: string): Promise<Job | undefined> {
+  const uuid = parseJobId(jobId);
+  if (!uuid) return undefined;
+  const { rows } = await db.query<JobRow>(
+    sql`select ${columns} from docket.jobs where tenant_id = ${tenantId} and job_id = ${uuid}`,
+  );
+  return rows[0] && toJob(rows[0]);
+}
+
+/** The job that applied a preview, locking the preview so that it is applied once. */
+export async function findApplication(db: Database, tenantId: string, previewUuid: string): Promise<Job | undefined> {
+  await db.query(sql`select 1 from docket.jobs where tenant_id = ${tenantId} and job_id = ${previewUuid} for update`);
+  const { rows } = await db.query<JobRow>(sql`
+    select ${columns} from docket.jobs
+    where tenant_id = ${tenantId} and parent_job_id = ${previewUuid} and operation = 'apply'`);
+  return rows[0] && toJob(rows[0]);
+}
+
+export interface JobFilter {
+  status?: JobStatus | undefined;
+  collection?: string | undefined;
+  label?: string | undefined;
+}
+
+/** Newest first; single writes are left out. `after` is the public id of the last job seen. */
+export async function listJobs(
+  db: Database,
+  tenantId: string,
+  { status, collection, label }: JobFilter,
+  after: string | undefined,
+  limit: number,
+): Promise<Job[]> {
+  const and = (condition: Sql, value: unknown) => (value === undefined ? empty : sql`and ${condition}`);
+  const uuid = after === undefined ? undefined : parseJobId(after);
+  const { rows } = await db.query<JobRow>(sql`
+    select ${columns} from docket.jobs
+    where tenant_id = ${tenantId} and operation not in ('update_one', 'create_one')
+      ${and(sql`status = ${status}`, status)} ${and(sql`collection = ${collection}`, collection)}
+      ${and(sql`label = ${label}`, label)} ${and(sql`job_id < ${uuid}`, uuid)}
+    order by job_id desc limit ${limit}`);
+  return rows.map(toJob);
+}
+
+/**
+ * Adds a chunk's counts to its job, ends the job when that was the last, and tells those who wait for it. The caller holds
+ * the chunk, so each is counted once.
+ */
+export async function countChunk(
+  db: Database,
+  tenantId: string,
+  jobUuid: string,
+  counts: Omit<Summary, 'total'>,
+): Promise<{ ended: boolean }> {
+  const { succeeded, failed, notProcessed } = counts;
+  const { rows } = await db.query<{ ended: boolean }>(sql`
+    with counted as (
+      update docket.jobs set
+        succeeded = succeeded + ${succeeded}::int, failed = failed + ${failed}::int,
+        not_processed = not_processed + ${notProcessed}::int,
+        started_at = coalesce(started_at, now()),
+        status = case when succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total
+          then 'completed' else 'running' end,
+        completed_at = case when succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total
+          then clock_timestamp() end
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running')
+      returning status = 'completed' as ended
+    ), removed as (
+      delete from docket.runnable_jobs
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and (select ended from counted)
+    )
+    select ended, case when ended then pg_notify('docket_job_ended', ${`${presentJobId(jobUuid)}`}) end from counted`);
+  if (!rows[0]) throw new Error(`Job ${jobUuid} ended while one of its chunks was being applied.`);
+  return { ended: rows[0].ended };
+}

@@ -1,0 +1,128 @@
+import pg from 'pg';
+import type { Database, Pool, QueryResult, Transaction } from './database.ts';
+import { failureKind } from './errors.ts';
+import type { Sql } from './sql.ts';
+
+const { builtins } = pg.types;
+
+/** Values as the engine wants them: whole numbers as numbers, times as RFC 3339 text with the database's full precision. */
+const parsers = new Map<number, (text: string) => unknown>([
+  [builtins.INT8, Number],
+  [builtins.TIMESTAMPTZ, rfc3339],
+  [builtins.TIMESTAMP, (text) => text.replace(' ', 'T')],
+  [builtins.DATE, (text) => text],
+]);
+
+function rfc3339(text: string): string {
+  if (text.endsWith('+00')) return `${text.slice(0, -3).replace(' ', 'T')}Z`;
+  return text.includes('infinity') ? text : new Date(text).toISOString();
+}
+
+export const typeParsers: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') => {
+    const parse = format === 'binary' ? undefined : parsers.get(oid);
+    return parse ?? pg.types.getTypeParser(oid, format as 'text');
+  }) as pg.CustomTypesConfig['getTypeParser'],
+};
+
+// why: statements are few (arrays carry the values), so each is prepared once on a connection; the bound guards against a caller
+// whose filters make many
+const statementNames = new Map<string, string>();
+const preparedStatements = 500;
+
+function nameOf(text: string): string | undefined {
+  const known = statementNames.get(text);
+  if (known || statementNames.size >= preparedStatements) return known;
+  const name = `docket_${statementNames.size}`;
+  statementNames.set(text, name);
+  return name;
+}
+
+async function send<Row>(client: pg.PoolClient | pg.Pool, statement: Sql): Promise<QueryResult<Row>> {
+  const { text, values } = statement;
+  const name = values.length > 0 ? nameOf(text) : undefined;
+  const result = await client.query<never>(name ? { name, text, values } : { text, values });
+  return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0 };
+}
+
+export interface PoolOptions {
+  url: string;
+  max: number;
+  applicationName: string;
+  /** Called when an idle connection is lost; the pool replaces it by itself. */
+  onIdleError?: (error: Error) => void;
+}
+
+/** A pool of pipelining connections. A broken connection is dropped, so that the pool serves again as soon as the database does. */
+export function createPool({ url, max, applicationName, onIdleError }: PoolOptions): Pool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max,
+    application_name: applicationName,
+    types: typeParsers,
+    keepAlive: true,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 60_000,
+    pipeline: true,
+  } as pg.PoolConfig);
+  pool.on('error', (error) => onIdleError?.(error));
+  let ended: Promise<void> | undefined;
+  return {
+    query: (statement) => send(pool, statement),
+    transaction: (work) => runTransaction(pool, work),
+    end: () => {
+      ended ??= pool.end();
+      return ended;
+    },
+  };
+}
+
+async function runTransaction<Result>(pool: pg.Pool, work: (tx: Transaction) => Promise<Result>): Promise<Result> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  // why: without a listener, a connection lost between two statements would end the process
+  const onError = (error: Error) => {
+    broken = error;
+  };
+  client.on('error', onError);
+  const tx = openTransaction(client);
+  try {
+    const result = await work(tx);
+    await tx.commit();
+    return result;
+  } catch (error) {
+    if (failureKind(error) === 'connection') broken ??= error as Error;
+    else await client.query('rollback').catch(onError);
+    throw error;
+  } finally {
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
+function openTransaction(client: pg.PoolClient): Transaction {
+  const sent: Promise<unknown>[] = [];
+  let committed: Promise<void> | undefined;
+  const track = <Value>(promise: Promise<Value>): Promise<Value> => {
+    sent.push(promise);
+    // why: when several pipelined statements fail, only the first failure is awaited; the others are its echo
+    promise.catch(() => undefined);
+    return promise;
+  };
+  track(client.query('begin'));
+  const query: Database['query'] = (statement) => track(send(client, statement));
+  const commit = async (): Promise<void> => {
+    const commitSent = track(client.query('commit'));
+    await Promise.all(sent);
+    // why: COMMIT of a failed transaction succeeds and rolls back; the command tag is the only trace
+    if ((await commitSent).command !== 'COMMIT')
+      throw new Error('The transaction was rolled back instead of committed.');
+  };
+  return {
+    query,
+    commit: () => {
+      committed ??= commit();
+      return committed;
+    },
+  };
+}

@@ -1,0 +1,240 @@
+import type { Collection, RecordState } from '../domain/collection.ts';
+import type { Json, JsonObject } from '../domain/json.ts';
+import type { Database } from './database.ts';
+import { recordFilter } from './record-filter.ts';
+import { empty, identifier, join, raw, type Sql, sql } from './sql.ts';
+import { jsonKind, type TableInfo } from './table-check.ts';
+
+type Row = Record<string, unknown>;
+
+function leadingComma(parts: readonly Sql[]): Sql {
+  return parts.length === 0 ? empty : sql`, ${join(parts)}`;
+}
+
+/** Reads and writes the records of one collection's table. Every statement names the tenant. */
+export class RecordStore {
+  readonly collection: Collection<never>;
+  readonly #info: TableInfo;
+  readonly #columns: Sql;
+  readonly #table: Sql;
+  readonly #id: Sql;
+  readonly #numeric: readonly string[];
+
+  constructor(collection: Collection<never>, info: TableInfo) {
+    this.collection = collection;
+    this.#info = info;
+    const { table, fields } = collection;
+    this.#table = identifier(table.name);
+    this.#id = identifier(table.id);
+    const selected = [sql`${this.#id}${this.#isTextId() ? empty : raw('::text')} as id`];
+    if (table.version) selected.push(sql`${identifier(table.version)} as version`);
+    if (table.createdAt) selected.push(sql`${identifier(table.createdAt)} as created_at`);
+    if (table.updatedAt) selected.push(sql`${identifier(table.updatedAt)} as updated_at`);
+    const names = [...fields.keys()];
+    for (const [position, field] of [...fields.values()].entries()) {
+      selected.push(sql`${identifier(field.column)} as ${raw(`f${position}`)}`);
+    }
+    this.#columns = join(selected);
+    this.#numeric = names.filter((name) => {
+      const kind = jsonKind(fields.get(name)?.schema);
+      return this.#info.columnTypes.get(name) === 'numeric' && kind !== 'string';
+    });
+  }
+
+  /** The records as they are now; ids that do not exist are left out. */
+  async read(db: Database, tenantId: string, ids: readonly string[]): Promise<Map<string, RecordState>> {
+    return this.#byId(await db.query<Row>(this.#select(tenantId, ids)));
+  }
+
+  /** Reads and locks, in id order so that batches never wait for each other in a circle. */
+  async lock(db: Database, tenantId: string, ids: readonly string[]): Promise<Map<string, RecordState>> {
+    return this.#byId(await db.query<Row>(sql`${this.#select(tenantId, ids)} order by ${this.#id} for update`));
+  }
+
+  /** Locks those that nobody else holds at the moment. */
+  async lockAvailable(db: Database, tenantId: string, ids: readonly string[]): Promise<Map<string, RecordState>> {
+    const statement = sql`${this.#select(tenantId, ids)} order by ${this.#id} for update skip locked`;
+    return this.#byId(await db.query<Row>(statement));
+  }
+
+  /** Writes the final state of records that this transaction has locked. `changed` are the fields that differ in any of them. */
+  async update(
+    db: Database,
+    tenantId: string,
+    records: readonly RecordState[],
+    changed: readonly string[],
+  ): Promise<void> {
+    const { table } = this.collection;
+    const columns = changed.map((name) => this.#fieldColumn(name, records));
+    const sets = columns.map(({ column, alias }) => sql`${column} = u.${alias}`);
+    if (table.version) {
+      columns.push({
+        column: identifier(table.version),
+        alias: raw('version'),
+        array: sql`${records.map((one) => one.version)}::bigint[]`,
+      });
+      sets.push(sql`${identifier(table.version)} = u.version`);
+    }
+    if (table.updatedAt) sets.push(sql`${identifier(table.updatedAt)} = ${records[0]?.updatedAt ?? null}::timestamptz`);
+    // why: a trigger or policy of the table can skip a row without an error; then the division fails the statement (22012), so
+    // that nothing is reported as applied that was not
+    await db.query(sql`
+      with updated as (
+        update ${this.#table} as r set ${join(sets)}
+        from unnest(${this.#idArray(records.map((one) => one.id))}${leadingComma(columns.map((one) => one.array))})
+          as u(id${leadingComma(columns.map((one) => one.alias))})
+        where ${this.#tenant('r.', tenantId)} and r.${this.#id} = u.id
+        returning 1
+      )
+      select 1 / (count(*) = ${records.length})::int from updated`);
+  }
+
+  /** Inserts new records, in id order. Gives back the ids that were inserted; the others exist already. */
+  async insert(db: Database, tenantId: string, records: readonly RecordState[]): Promise<Set<string>> {
+    const { table, fields } = this.collection;
+    const sorted = [...records].sort((left, right) => (left.id < right.id ? -1 : 1));
+    const columns = [
+      { column: this.#id, alias: raw('id'), array: this.#idArray(sorted.map((one) => one.id)) },
+      ...[...fields.keys()].map((name) => this.#fieldColumn(name, sorted)),
+    ];
+    const constants: { column: Sql; value: Sql }[] = [];
+    if (table.tenant) constants.push({ column: identifier(table.tenant), value: sql`${tenantId}` });
+    if (table.version) constants.push({ column: identifier(table.version), value: sql`1` });
+    const now = sorted[0]?.createdAt ?? null;
+    if (table.createdAt) constants.push({ column: identifier(table.createdAt), value: sql`${now}::timestamptz` });
+    if (table.updatedAt) constants.push({ column: identifier(table.updatedAt), value: sql`${now}::timestamptz` });
+    const { rows } = await db.query<{ id: string }>(sql`
+      insert into ${this.#table} (${join([...constants.map((one) => one.column), ...columns.map((one) => one.column)])})
+      select ${join([...constants.map((one) => one.value), ...columns.map((one) => sql`u.${one.alias}`)])}
+      from unnest(${join(columns.map((one) => one.array))}) as u(${join(columns.map((one) => one.alias))})
+      on conflict (${join(this.#info.keyColumns.map(identifier))}) do nothing
+      returning ${this.#id}::text as id`);
+    return new Set(rows.map((row) => row.id));
+  }
+
+  /** One page in a stable order: sorted by `sort`, then by id, starting behind `after`. */
+  async list(
+    db: Database,
+    tenantId: string,
+    params: { where: JsonObject; sort: string; descending: boolean; after: Json[] | undefined; limit: number },
+  ): Promise<RecordState[]> {
+    const order = this.#sortColumn(params.sort);
+    const direction = raw(params.descending ? 'desc' : 'asc');
+    const compare = raw(params.descending ? '<' : '>');
+    const byId = params.sort === this.collection.idField;
+    let behind = empty;
+    if (params.after) {
+      const [value, id] = params.after;
+      behind = byId
+        ? sql`and ${this.#id} ${compare} ${id}::${raw(this.#info.idType)}`
+        : sql`and (${order.column}, ${this.#id}) ${compare} (${value}::${raw(order.type)}, ${id}::${raw(this.#info.idType)})`;
+    }
+    const { rows } = await db.query<Row>(sql`
+      select ${this.#columns} from ${this.#table}
+      where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, params.where)} ${behind}
+      order by ${byId ? empty : sql`${order.column} ${direction},`} ${this.#id} ${direction}
+      limit ${params.limit}`);
+    return rows.map((row) => this.#state(row));
+  }
+
+  async count(db: Database, tenantId: string, where: JsonObject): Promise<number> {
+    const { rows } = await db.query<{ count: number }>(sql`
+      select count(*) as count from ${this.#table}
+      where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, where)}`);
+    return rows[0]?.count ?? 0;
+  }
+
+  /** The next ids of a selection in id order, behind `after`. */
+  async selectIds(
+    db: Database,
+    tenantId: string,
+    where: JsonObject,
+    after: string | undefined,
+    limit: number,
+  ): Promise<string[]> {
+    const behind = after === undefined ? empty : sql`and ${this.#id} > ${after}::${raw(this.#info.idType)}`;
+    const { rows } = await db.query<{ id: string }>(sql`
+      select ${this.#id}::text as id from ${this.#table}
+      where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, where)} ${behind}
+      order by ${this.#id} limit ${limit}`);
+    return rows.map((row) => row.id);
+  }
+
+  #select(tenantId: string, ids: readonly string[]): Sql {
+    const known = ids.filter((id) => this.#isPossibleId(id));
+    return sql`select ${this.#columns} from ${this.#table}
+      where ${this.#tenant('', tenantId)} and ${this.#id} = any(${this.#idArray(known)})`;
+  }
+
+  #tenant(alias: string, tenantId: string): Sql {
+    const { tenant, onlyTenant } = this.collection.table;
+    if (tenant) return sql`${raw(alias)}${identifier(tenant)} = ${tenantId}`;
+    return sql`${onlyTenant} = ${tenantId}::text`;
+  }
+
+  #isTextId(): boolean {
+    return this.#info.idType === 'text' || this.#info.idType === 'character varying';
+  }
+
+  // why: an id that the column's type cannot hold names no record; sent as it is, it would fail the whole statement
+  #isPossibleId(id: string): boolean {
+    if (this.#isTextId()) return true;
+    if (this.#info.idType === 'uuid') return /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/.test(id);
+    return (
+      /^(0|-?[1-9]\d{0,17})$/.test(id) && (this.#info.idType === 'bigint' || Math.abs(Number(id)) <= 2_147_483_647)
+    );
+  }
+
+  #idArray(ids: readonly string[]): Sql {
+    return sql`${ids}::${raw(this.#info.idType)}[]`;
+  }
+
+  #fieldColumn(name: string, records: readonly RecordState[]): { column: Sql; alias: Sql; array: Sql } {
+    const field = this.collection.fields.get(name);
+    if (!field) throw new Error(`"${this.collection.name}" has no field "${name}".`);
+    const type = this.#info.columnTypes.get(name) ?? 'text';
+    const isJson = type === 'json' || type === 'jsonb';
+    const values = records.map((record) => {
+      const value = record.fields[name] ?? null;
+      return isJson && value !== null ? JSON.stringify(value) : value;
+    });
+    const column = identifier(field.column);
+    return {
+      column,
+      alias: raw(`f${[...this.collection.fields.keys()].indexOf(name)}`),
+      array: sql`${values}::${raw(type)}[]`,
+    };
+  }
+
+  #sortColumn(sort: string): { column: Sql; type: string } {
+    const { table, fields } = this.collection;
+    const field = fields.get(sort);
+    if (field) {
+      const type = this.#info.columnTypes.get(sort) ?? 'text';
+      return { column: identifier(field.column), type };
+    }
+    if (sort === 'createdAt') return { column: identifier(table.createdAt as string), type: 'timestamptz' };
+    if (sort === 'updatedAt') return { column: identifier(table.updatedAt as string), type: 'timestamptz' };
+    return { column: this.#id, type: this.#info.idType };
+  }
+
+  #byId({ rows }: { rows: Row[] }): Map<string, RecordState> {
+    const records = new Map<string, RecordState>();
+    for (const row of rows) records.set(row.id as string, this.#state(row));
+    return records;
+  }
+
+  #state(row: Row): RecordState {
+    const fields: JsonObject = {};
+    let position = 0;
+    for (const name of this.collection.fields.keys()) fields[name] = row[`f${position++}`] as Json;
+    for (const name of this.#numeric) if (fields[name] !== null) fields[name] = Number(fields[name]);
+    return {
+      id: row.id as string,
+      version: (row.version as number | undefined) ?? null,
+      fields,
+      createdAt: (row.created_at as string | undefined) ?? null,
+      updatedAt: (row.updated_at as string | undefined) ?? null,
+    };
+  }
+}
