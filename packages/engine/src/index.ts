@@ -1,0 +1,78 @@
+/** Bulk updates over your own Postgres tables: the whole public surface of the engine. */
+export {
+  type BatchContent,
+  type BatchOperation,
+  type BatchOptions,
+  defaultLimits,
+  type Item,
+  type Limits,
+  type ParsedBatch,
+  type Priority,
+  parseBatch,
+  parseOptions,
+  priorities,
+} from './domain/batch.ts';
+export {
+  type InputError,
+  type ItemCode,
+  isRetryable,
+  itemCodes,
+  type RequestCode,
+  RequestError,
+  type RequestErrorDetails,
+  requestCodes,
+} from './domain/codes.ts';
+export {
+  type CheckInput,
+  type Collection,
+  type CollectionInput,
+  defineCollection,
+  type Field,
+  type Filter,
+  presentRecord,
+  type RecordState,
+  type Rejection,
+  type TableMapping,
+} from './domain/collection.ts';
+export { decodeCursor, encodeCursor } from './domain/cursor.ts';
+export type { Change, ItemResult } from './domain/decide.ts';
+export {
+  isTerminal,
+  type Job,
+  type JobOperation,
+  type JobStatus,
+  jobStatuses,
+  type Outcome,
+  outcomeOf,
+  type Progress,
+  processedOf,
+  progressOf,
+  type Summary,
+} from './domain/job.ts';
+export {
+  findUnstorableText,
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  jsonEqual,
+  pointerSegment,
+} from './domain/json.ts';
+export { type Lifecycle, lifecycleProblems } from './domain/lifecycle.ts';
+export { mergePatch } from './domain/merge-patch.ts';
+export { createEngine } from './runtime/create-engine.ts';
+export type {
+  Caller,
+  CollectionMount,
+  Engine,
+  EngineLogger,
+  EngineOptions,
+  HistoryEntry,
+  Page,
+  ResultRow,
+  Submission,
+  SubmitOutcome,
+} from './runtime/engine.ts';
+export type { Database, Pool, QueryResult, Transaction } from './storage/database.ts';
+export { type MigrationSet, SchemaError } from './storage/migrate.ts';
+export { join, type Sql, sql } from './storage/sql.ts';
+export { TableError } from './storage/table-check.ts';

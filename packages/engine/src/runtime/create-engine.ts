@@ -1,0 +1,113 @@
+import { fileURLToPath } from 'node:url';
+import { defaultLimits, type Limits } from '../domain/batch.ts';
+import { RequestError } from '../domain/codes.ts';
+import type { Collection } from '../domain/collection.ts';
+import { asRequestError } from '../storage/errors.ts';
+import { migrate } from '../storage/migrate.ts';
+import { createPool } from '../storage/pool.ts';
+import { sql } from '../storage/sql.ts';
+import { applyPreview } from './apply-preview.ts';
+import { CoalescingReader } from './coalescing-reader.ts';
+import type { Engine, EngineOptions } from './engine.ts';
+import { JobReader } from './job-reader.ts';
+import { Live } from './live.ts';
+import { findMount, type MountedCollection, mountCollections } from './mounts.ts';
+import { history, listRecords } from './record-lists.ts';
+import { Runner } from './runner.ts';
+import { submit } from './submit.ts';
+
+const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../migrations', import.meta.url)) };
+
+/**
+ * The engine over your tables. Nothing happens until it is asked: `migrate` and `checkTables` first, then reads and
+ * submissions; `startWorkers` in processes that apply jobs.
+ */
+export function createEngine(options: EngineOptions): Engine {
+  const { logger, databaseUrl } = options;
+  const limits: Limits = { ...defaultLimits, ...options.limits };
+  const workers = options.workers ?? 3;
+  const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
+  const pool = createPool({ url: databaseUrl, max: options.poolSize ?? 10, applicationName: 'docket', onIdleError });
+  const workerPool = createPool({ url: databaseUrl, max: workers, applicationName: 'docket-worker', onIdleError });
+  const live = new Live(databaseUrl, logger);
+  const jobs = new JobReader(pool, live);
+  const reader = new CoalescingReader(pool);
+  const settings = {
+    syncBudgetMs: options.syncBudgetMs ?? 30_000,
+    jobTtlSeconds: options.jobTtlSeconds ?? 7 * 24 * 3600,
+    idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? 24 * 3600,
+  };
+  let mounts: ReadonlyMap<string, MountedCollection> = new Map();
+  let runner: Runner | undefined;
+  let stopped: Promise<void> | undefined;
+
+  const find = (tenantId: string, collection: string) => findMount(mounts, tenantId, collection);
+  const guard = async <Value>(work: () => Promise<Value>): Promise<Value> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw asRequestError(error);
+    }
+  };
+
+  return {
+    collections: new Map(
+      options.collections.map(({ collection }): [string, Collection<never>] => [collection.name, collection]),
+    ),
+    limits,
+    pool,
+    migrate: async (sets = []) => {
+      const done = await migrate(pool, [migrations, ...sets]);
+      if (done.length > 0) logger.info({ migrations: done }, 'the schema is up to date');
+    },
+    checkTables: async () => {
+      mounts = await mountCollections(pool, options.collections);
+      await live.start();
+    },
+    startWorkers: async () => {
+      runner ??= new Runner({
+        pool: workerPool,
+        mounts,
+        live,
+        logger,
+        concurrency: workers,
+        keyTtlSeconds: settings.idempotencyTtlSeconds,
+      });
+      runner.start();
+    },
+    stop: () => {
+      stopped ??= (async () => {
+        await runner?.stop();
+        await live.stop();
+        await Promise.all([workerPool.end(), pool.end()]);
+      })();
+      return stopped;
+    },
+    ping: async () => {
+      try {
+        await pool.query(sql`select 1`);
+      } catch (error) {
+        throw new RequestError('database_unavailable', 'The database does not answer.', {
+          retryAfter: 2,
+          cause: error,
+        });
+      }
+    },
+
+    submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs }, submission)),
+    applyPreview: (caller, jobId) =>
+      guard(() => applyPreview({ pool, jobs, jobTtlSeconds: settings.jobTtlSeconds }, caller, jobId)),
+
+    readRecord: (tenantId, collection, id) => guard(() => reader.read(find(tenantId, collection), tenantId, id)),
+    readRecords: (tenantId, collection, ids) => guard(() => find(tenantId, collection).store.read(pool, tenantId, ids)),
+    listRecords: (params) => guard(() => listRecords(pool, find(params.tenantId, params.collection), params)),
+    history: (params) => guard(() => history(pool, find(params.tenantId, params.collection), params)),
+    pendingJobs: (tenantId, collection, ids) => guard(() => jobs.pending(tenantId, collection, ids)),
+
+    getJob: (tenantId, jobId) => guard(() => jobs.get(tenantId, jobId)),
+    waitForJob: (tenantId, jobId, timeoutMs, signal) => guard(() => jobs.wait(tenantId, jobId, timeoutMs, signal)),
+    listJobs: (params) => guard(() => jobs.list(params)),
+    jobResults: (params) => guard(() => jobs.results(params)),
+    streamResults: (params) => jobs.stream(params),
+  };
+}

@@ -1,0 +1,167 @@
+import type { BatchContent, BatchOperation, BatchOptions, Limits } from '../domain/batch.ts';
+import type { Collection, RecordState } from '../domain/collection.ts';
+import type { ItemResult } from '../domain/decide.ts';
+import type { Job, JobStatus } from '../domain/job.ts';
+import type { JsonObject } from '../domain/json.ts';
+import type { Database, Pool } from '../storage/database.ts';
+import type { MigrationSet } from '../storage/migrate.ts';
+
+/** A collection together with what its rules need from the database, loaded once for each chunk inside its transaction. */
+export interface CollectionMount<Context = unknown> {
+  collection: Collection<Context>;
+  loadContext?: (db: Database, tenantId: string) => Promise<Context>;
+}
+
+export interface EngineLogger {
+  info(details: object, message: string): void;
+  warn(details: object, message: string): void;
+  error(details: object, message: string): void;
+}
+
+export interface EngineOptions {
+  /** PostgreSQL connection string. */
+  databaseUrl: string;
+  collections: readonly CollectionMount<never>[];
+  logger: EngineLogger;
+  limits?: Partial<Limits>;
+  /** Connections for requests; workers have their own. Default 10. */
+  poolSize?: number;
+  /** Chunks that this process applies at the same time once `startWorkers` was called. Default 3. */
+  workers?: number;
+  /** Time a synchronous batch may take, in milliseconds. Default 30,000. */
+  syncBudgetMs?: number;
+  /** How long a job is kept after its submission, in seconds. Default 7 days. */
+  jobTtlSeconds?: number;
+  /** How long an idempotency key is kept, in seconds. Default 24 hours. */
+  idempotencyTtlSeconds?: number;
+}
+
+/** Who asks, and for whom; every call carries it. */
+export interface Caller {
+  tenantId: string;
+  /** Recorded with each change: the name of the API key, a user, a service. */
+  actor: string;
+}
+
+export interface Submission extends Caller {
+  collection: string;
+  operation: BatchOperation;
+  content: BatchContent;
+  options: BatchOptions;
+  /** A single PATCH or POST of one record: recorded as a job, but not listed among the jobs. */
+  single?: boolean;
+  /** The caller's name for what the batch does, given back with the job. */
+  operationName?: string;
+  /** RFC 7240 `respond-async` and `wait=N` (seconds), where the request said so. */
+  prefer?: { respondAsync: boolean; waitSeconds: number | undefined };
+  idempotency?: { key: string; payloadHash: string };
+  /** W3C trace context of the request, carried into the job. */
+  traceparent?: string;
+}
+
+/**
+ * The answer to a submission: results when they are there, else the job to follow. `results` is null when there are more than
+ * `limits.syncMaxItems`: they are read page by page.
+ */
+export type SubmitOutcome =
+  | { kind: 'results'; job: Job; results: ItemResult[] | null; replayed: boolean }
+  | { kind: 'job'; job: Job; replayed: boolean };
+
+export interface Page<Row> {
+  items: Row[];
+  nextCursor: string | null;
+}
+
+export interface HistoryEntry {
+  version: number | null;
+  jobId: string;
+  index: number;
+  actor: string;
+  changedAt: string;
+  before: JsonObject | null;
+  after: JsonObject;
+}
+
+export interface ResultRow {
+  result: ItemResult;
+  /** What was asked of the item. */
+  fields: JsonObject;
+}
+
+export interface Engine {
+  readonly collections: ReadonlyMap<string, Collection<never>>;
+  readonly limits: Limits;
+  /** The pool for requests: for an embedding server's own tables. */
+  readonly pool: Pool;
+
+  /** Applies the engine's migrations, then those of `sets`. Safe when many processes do it at once; refuses a newer breaking schema. */
+  migrate(sets?: readonly MigrationSet[]): Promise<void>;
+  /** Compares each collection's table with its definition. Throws one error that names every difference. */
+  checkTables(): Promise<void>;
+  /** Starts applying jobs in this process. Idempotent. */
+  startWorkers(): Promise<void>;
+  /** Finishes the chunks at hand, ends waits, closes every connection. Idempotent. */
+  stop(): Promise<void>;
+  /** Resolves when the database answers; throws `database_unavailable` otherwise. */
+  ping(): Promise<void>;
+
+  /**
+   * Applies a batch, or takes it as a job. Every item gets exactly one result; each is applied exactly once whatever crashes.
+   * Throws RequestError: `batch_empty`, `batch_too_large`, `unknown_collection`, `expected_count_mismatch`,
+   * `idempotency_key_reused`, `idempotency_in_progress`, `atomic_batch_failed` (never for a kept result), `database_unavailable`.
+   */
+  submit(submission: Submission): Promise<SubmitOutcome>;
+  /** Applies exactly a finished dry run as a new job; asked again it gives the same job. Throws `job_not_found`, `job_conflict`. */
+  applyPreview(caller: Caller, jobId: string): Promise<Job>;
+
+  /** Linearizable: the query starts after the call. Calls of one tick share one query. */
+  readRecord(tenantId: string, collection: string, id: string): Promise<RecordState | undefined>;
+  readRecords(tenantId: string, collection: string, ids: readonly string[]): Promise<Map<string, RecordState>>;
+  /** `sort` is a sortable field, with a leading - for descending; default the id. Throws `invalid_parameter`, `unknown_option`. */
+  listRecords(params: {
+    tenantId: string;
+    collection: string;
+    where: JsonObject;
+    sort?: string | undefined;
+    limit: number;
+    cursor?: string | undefined;
+  }): Promise<Page<RecordState>>;
+  /** Changes of one record, newest first. */
+  history(params: {
+    tenantId: string;
+    collection: string;
+    id: string;
+    limit: number;
+    cursor?: string | undefined;
+  }): Promise<Page<HistoryEntry>>;
+  /** Of each id, the jobs that hold it and have not decided it yet. */
+  pendingJobs(tenantId: string, collection: string, ids: readonly string[]): Promise<Map<string, string[]>>;
+
+  /** Throws `job_not_found`. */
+  getJob(tenantId: string, jobId: string): Promise<Job>;
+  /** The job as it is when it ends, or after `timeoutMs`, whichever comes first. Throws `job_not_found`. */
+  waitForJob(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job>;
+  /** Newest first. */
+  listJobs(params: {
+    tenantId: string;
+    status?: JobStatus | undefined;
+    collection?: string | undefined;
+    label?: string | undefined;
+    limit: number;
+    cursor?: string | undefined;
+  }): Promise<Page<Job>>;
+  /** Results decided so far, in request order. */
+  jobResults(params: {
+    tenantId: string;
+    jobId: string;
+    status?: ItemResult['status'] | undefined;
+    limit: number;
+    cursor?: string | undefined;
+  }): Promise<Page<ItemResult>>;
+  /** All results decided so far, in request order, chunk by chunk with flat memory. */
+  streamResults(params: {
+    tenantId: string;
+    jobId: string;
+    status?: ItemResult['status'] | undefined;
+  }): AsyncIterable<ResultRow[]>;
+}

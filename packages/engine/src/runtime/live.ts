@@ -1,0 +1,72 @@
+import { EventEmitter } from 'node:events';
+import pg from 'pg';
+import type { EngineLogger } from './engine.ts';
+
+const channels = ['docket_runnable', 'docket_job_ended'] as const;
+export type Channel = (typeof channels)[number];
+
+/**
+ * What happens in the database, heard on one connection per process. A notification may be lost while that connection is
+ * down: after each reconnection `resync` is emitted, and whoever waits looks for itself. Nothing relies on being notified, only
+ * on being notified soon.
+ */
+export class Live {
+  readonly #url: string;
+  readonly #logger: EngineLogger;
+  readonly #events = new EventEmitter();
+  #client: pg.Client | undefined;
+  #stopped = true;
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(url: string, logger: EngineLogger) {
+    this.#url = url;
+    this.#logger = logger;
+    this.#events.setMaxListeners(0);
+  }
+
+  /** Calls back with the payload of each notification. Gives back the function that ends it. */
+  on(channel: Channel | 'resync', listener: (payload: string) => void): () => void {
+    this.#events.on(channel, listener);
+    return () => this.#events.off(channel, listener);
+  }
+
+  async start(): Promise<void> {
+    if (!this.#stopped) return;
+    this.#stopped = false;
+    await this.#connect();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#retry);
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.end().catch(() => undefined);
+  }
+
+  async #connect(): Promise<void> {
+    const client = new pg.Client({ connectionString: this.#url, application_name: 'docket-live', keepAlive: true });
+    let lost = false;
+    const onLost = (error?: Error) => {
+      if (lost) return;
+      lost = true;
+      if (this.#client === client) this.#client = undefined;
+      if (this.#stopped) return;
+      this.#logger.warn({ err: error }, 'lost the connection for notifications; connecting again');
+      client.end().catch(() => undefined);
+      this.#retry = setTimeout(() => void this.#connect(), 500);
+    };
+    client.on('error', onLost);
+    client.on('end', () => onLost());
+    client.on('notification', ({ channel, payload }) => this.#events.emit(channel, payload ?? ''));
+    try {
+      await client.connect();
+      for (const channel of channels) await client.query(`listen ${channel}`);
+      if (this.#stopped) await client.end();
+      else this.#client = client;
+      this.#events.emit('resync', '');
+    } catch (error) {
+      onLost(error as Error);
+    }
+  }
+}

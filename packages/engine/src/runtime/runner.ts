@@ -1,0 +1,222 @@
+import { failed, type ItemResult } from '../domain/decide.ts';
+import { type ClaimedChunk, claimChunk, completeChunk, countResults } from '../storage/chunk-store.ts';
+import type { Pool, Transaction } from '../storage/database.ts';
+import { pickRunnableJob, type RunnableJob } from '../storage/dispatch-store.ts';
+import { failureKind } from '../storage/errors.ts';
+import { countChunk } from '../storage/job-store.ts';
+import { raw } from '../storage/sql.ts';
+import { applyItems } from './apply-items.ts';
+import type { EngineLogger } from './engine.ts';
+import type { Live } from './live.ts';
+import type { MountedCollection } from './mounts.ts';
+
+export interface RunnerOptions {
+  pool: Pool;
+  mounts: ReadonlyMap<string, MountedCollection>;
+  live: Live;
+  logger: EngineLogger;
+  /** Chunks applied at the same time. */
+  concurrency: number;
+  keyTtlSeconds: number;
+}
+
+/** A worker serves one job for so long before it looks which is next. */
+const sliceMs = 250;
+/** How often a worker without work looks for itself, in case a notification was lost or another worker died. */
+const lookAgainMs = 1_000;
+const lockTimeoutMs = 5_000;
+/** Attempts at a chunk that fails for a reason of its own, before its items fail as `internal`. */
+const maxAttempts = 5;
+const maxBackoffMs = 5_000;
+
+interface Trouble {
+  attempts: number;
+  retryAt: number;
+  isolate: boolean;
+  giveUp: boolean;
+}
+
+/**
+ * Applies the chunks of runnable jobs. Each chunk is one transaction: a worker that dies leaves it pending, and another takes
+ * it. `start` and `stop` may be called any number of times.
+ */
+export class Runner {
+  readonly #options: RunnerOptions;
+  readonly #trouble = new Map<string, Trouble>();
+  readonly #sleepers: (() => void)[] = [];
+  #loops: Promise<void>[] = [];
+  #stopListening: (() => void)[] = [];
+  #running = false;
+  #signals = 0;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    const { live, concurrency } = this.#options;
+    const wake = () => this.#wake();
+    this.#stopListening = [live.on('docket_runnable', wake), live.on('resync', wake)];
+    this.#loops = Array.from({ length: concurrency }, () => this.#loop());
+  }
+
+  /** Resolves when the chunks at hand are applied. */
+  async stop(): Promise<void> {
+    this.#running = false;
+    for (const stop of this.#stopListening) stop();
+    this.#stopListening = [];
+    for (const wake of this.#sleepers.splice(0)) wake();
+    await Promise.all(this.#loops);
+    this.#loops = [];
+  }
+
+  /** Serves the next runnable job for one slice. Gives back how many chunks were applied. */
+  async runOnce(): Promise<number> {
+    const without: string[] = [];
+    for (;;) {
+      const job = await pickRunnableJob(this.#options.pool, without);
+      if (!job) return 0;
+      const applied = await this.#serve(job);
+      if (applied > 0) return applied;
+      without.push(job.jobUuid);
+    }
+  }
+
+  async #loop(): Promise<void> {
+    let failures = 0;
+    while (this.#running) {
+      const seen = this.#signals;
+      try {
+        const applied = await this.runOnce();
+        failures = 0;
+        if (applied === 0) await this.#sleep(seen, lookAgainMs);
+      } catch (error) {
+        failures += 1;
+        if (failures === 1)
+          this.#options.logger.warn({ err: error }, 'a worker cannot reach the database; it keeps trying');
+        await this.#sleep(this.#signals, backoff(failures));
+      }
+    }
+  }
+
+  async #serve(job: RunnableJob): Promise<number> {
+    const end = performance.now() + sliceMs;
+    let applied = 0;
+    do {
+      const outcome = await this.#applyNext(job);
+      if (outcome === 'nothing_to_claim') break;
+      if (outcome === 'applied') applied += 1;
+    } while (this.#running && performance.now() < end);
+    return applied;
+  }
+
+  async #applyNext(job: RunnableJob): Promise<'applied' | 'failed' | 'nothing_to_claim'> {
+    let chunk: ClaimedChunk | undefined;
+    try {
+      const { more } = await this.#options.pool.transaction(async (tx) => {
+        void tx.query(raw(`set local lock_timeout = ${lockTimeoutMs}`));
+        chunk = await claimChunk(tx, job.tenantId, job.jobUuid, this.#waitingChunks(job));
+        if (!chunk) return { more: undefined };
+        if (chunk.more) this.#wake();
+        await this.#applyChunk(tx, job, chunk, this.#trouble.get(keyOf(job, chunk)));
+        return { more: chunk.more };
+      });
+      if (chunk) this.#trouble.delete(keyOf(job, chunk));
+      return more === undefined ? 'nothing_to_claim' : 'applied';
+    } catch (error) {
+      if (!chunk || failureKind(error) === 'connection') throw error;
+      this.#noteTrouble(job, chunk, error);
+      return 'failed';
+    }
+  }
+
+  async #applyChunk(
+    tx: Transaction,
+    job: RunnableJob,
+    chunk: ClaimedChunk,
+    trouble: Trouble | undefined,
+  ): Promise<void> {
+    const { tenantId, jobUuid } = job;
+    const mount = this.#options.mounts.get(chunk.collection);
+    let results: ItemResult[];
+    let written: Promise<unknown> | undefined;
+    if (!mount || trouble?.giveUp) results = failAll(chunk);
+    else {
+      const params = { ...chunk, ...job, mount, onlyAvailable: false, isolate: trouble?.isolate ?? false };
+      ({ results, written } = await applyItems(tx, { ...params, keyTtlSeconds: this.#options.keyTtlSeconds }));
+    }
+    await Promise.all([
+      written,
+      completeChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, results }),
+      countChunk(tx, tenantId, jobUuid, countResults(results)),
+      tx.commit(),
+    ]);
+  }
+
+  #waitingChunks(job: RunnableJob): number[] {
+    const now = performance.now();
+    const waiting: number[] = [];
+    for (const [key, { retryAt }] of this.#trouble) {
+      const [jobUuid, chunkNo] = key.split(' ');
+      if (jobUuid === job.jobUuid && retryAt > now) waiting.push(Number(chunkNo));
+    }
+    return waiting;
+  }
+
+  #noteTrouble(job: RunnableJob, chunk: ClaimedChunk, error: unknown): void {
+    const key = keyOf(job, chunk);
+    const trouble = this.#trouble.get(key) ?? { attempts: 0, retryAt: 0, isolate: false, giveUp: false };
+    const kind = failureKind(error);
+    if (kind === 'data' && !trouble.isolate) trouble.isolate = true;
+    else {
+      trouble.attempts += 1;
+      // why: a lock that somebody holds, or a lost race, is no fault of the items: such a chunk waits as long as it takes
+      trouble.giveUp = trouble.attempts >= maxAttempts && kind !== 'conflict' && kind !== 'timeout';
+      trouble.retryAt = performance.now() + backoff(trouble.attempts);
+    }
+    this.#trouble.set(key, trouble);
+    const details = { err: error, jobId: job.jobUuid, chunkNo: chunk.chunkNo, attempts: trouble.attempts };
+    if (trouble.giveUp) this.#options.logger.error(details, 'a chunk keeps failing; its items fail as internal');
+    else this.#options.logger.warn(details, 'a chunk was not applied; it is tried again');
+  }
+
+  #wake(): void {
+    this.#signals += 1;
+    this.#sleepers.shift()?.();
+  }
+
+  /** Until the next signal after `seen`, or the time given. */
+  async #sleep(seen: number, ms: number): Promise<void> {
+    if (!this.#running || this.#signals !== seen) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(done, ms);
+      const sleepers = this.#sleepers;
+      function done(): void {
+        clearTimeout(timer);
+        const place = sleepers.indexOf(done);
+        if (place >= 0) sleepers.splice(place, 1);
+        resolve();
+      }
+      sleepers.push(done);
+    });
+  }
+}
+
+function keyOf(job: RunnableJob, chunk: ClaimedChunk): string {
+  return `${job.jobUuid} ${chunk.chunkNo}`;
+}
+
+function backoff(attempts: number): number {
+  return Math.min(50 * 2 ** attempts, maxBackoffMs) * (0.5 + Math.random() / 2);
+}
+
+function failAll(chunk: ClaimedChunk): ItemResult[] {
+  const rejection = {
+    code: 'internal',
+    message: 'The item could not be applied because of a fault in the server.',
+    field: null,
+  } as const;
+  return chunk.items.map((item, offset) => failed(chunk.firstIndex + offset, item, rejection));
+}

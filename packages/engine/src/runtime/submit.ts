@@ -1,0 +1,350 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { v7 as uuidv7 } from 'uuid';
+import type { Item, Limits } from '../domain/batch.ts';
+import { RequestError } from '../domain/codes.ts';
+import { type ItemResult, notProcessed } from '../domain/decide.ts';
+import { isTerminal, type Job, type JobOperation, type Summary } from '../domain/job.ts';
+import { chunkItems, countResults, insertChunk } from '../storage/chunk-store.ts';
+import type { Pool, Transaction } from '../storage/database.ts';
+import { failureKind } from '../storage/errors.ts';
+import { findJob, insertJob, makeRunnable, type NewJob } from '../storage/job-store.ts';
+import { claimKey, storeKey } from '../storage/key-store.ts';
+import { sql } from '../storage/sql.ts';
+import { applyItems } from './apply-items.ts';
+import type { Submission, SubmitOutcome } from './engine.ts';
+import type { JobReader } from './job-reader.ts';
+import { findMount, type MountedCollection } from './mounts.ts';
+import { isRepeating, planBatch, type Route } from './plan.ts';
+
+export interface SubmitSettings {
+  syncBudgetMs: number;
+  jobTtlSeconds: number;
+  idempotencyTtlSeconds: number;
+}
+
+export interface SubmitDeps {
+  pool: Pool;
+  mounts: ReadonlyMap<string, MountedCollection>;
+  limits: Limits;
+  settings: SubmitSettings;
+  jobs: JobReader;
+}
+
+/** A request that another one with the same idempotency key has answered already. */
+class KeyUsed extends Error {
+  readonly jobId: string;
+
+  constructor(jobId: string) {
+    super('The idempotency key was used before.');
+    this.jobId = jobId;
+  }
+}
+
+/** Applies a batch within the request, or takes it as a job; see `Engine.submit`. */
+export async function submit(deps: SubmitDeps, submission: Submission): Promise<SubmitOutcome> {
+  const mount = findMount(deps.mounts, submission.tenantId, submission.collection);
+  try {
+    const { items, count } = await resolveContent(deps, mount, submission);
+    const route = planBatch(submission.options, submission.prefer, count, deps.limits);
+    if (route.kind === 'job') return await submitAsJob(deps, mount, submission, items, route);
+    return await submitSynchronously(deps, mount, submission, items ?? []);
+  } catch (error) {
+    if (error instanceof KeyUsed) return await replay(deps, submission, error.jobId);
+    throw error;
+  }
+}
+
+/** Items of a selection that is small enough to be answered at once; a larger one is read when its job is made. */
+async function resolveContent(
+  { pool, limits }: SubmitDeps,
+  { store }: MountedCollection,
+  { tenantId, content }: Submission,
+): Promise<{ items: Item[] | undefined; count: number }> {
+  if (content.kind === 'items') return { items: content.items, count: content.items.length };
+  const { where, fields, expectedCount } = content;
+  if (expectedCount !== undefined) checkCount(expectedCount, await store.count(pool, tenantId, where));
+  const ids = await store.selectIds(pool, tenantId, where, undefined, limits.syncMaxItems + 1);
+  if (ids.length > limits.syncMaxItems) return { items: undefined, count: await store.count(pool, tenantId, where) };
+  if (expectedCount !== undefined) checkCount(expectedCount, ids.length);
+  return { items: ids.map((id) => ({ id, fields })), count: ids.length };
+}
+
+function checkCount(expected: number, actual: number): void {
+  if (expected === actual) return;
+  throw new RequestError(
+    'expected_count_mismatch',
+    `The selection holds ${actual} records, not ${expected} as expected. Nothing was changed. Look at the selection again.`,
+    { extra: { expected }, actual },
+  );
+}
+
+/** Takes the request's key within its transaction, so that key and effect are kept or lost together. */
+async function takeKey(tx: Transaction, { tenantId, idempotency }: Submission): Promise<void> {
+  if (!idempotency) return;
+  const claim = await claimKey(tx, tenantId, idempotency.key);
+  if (claim.state === 'free') return;
+  if (claim.state === 'in_progress') {
+    throw new RequestError(
+      'idempotency_in_progress',
+      'A request with this idempotency key is being processed. Try again shortly.',
+      {
+        retryAfter: 1,
+      },
+    );
+  }
+  if (claim.payloadHash !== idempotency.payloadHash) {
+    throw new RequestError(
+      'idempotency_key_reused',
+      'This idempotency key was used with another request. Use a new key for a new request.',
+    );
+  }
+  throw new KeyUsed(claim.jobId);
+}
+
+async function keepKey(
+  tx: Transaction,
+  { settings }: SubmitDeps,
+  submission: Submission,
+  jobUuid: string,
+): Promise<void> {
+  if (!submission.idempotency) return;
+  await storeKey(tx, {
+    tenantId: submission.tenantId,
+    ...submission.idempotency,
+    jobUuid,
+    ttlSeconds: settings.idempotencyTtlSeconds,
+  });
+}
+
+function newJob(
+  deps: SubmitDeps,
+  submission: Submission,
+  id: string,
+): Omit<NewJob, 'status' | 'summary' | 'synchronous' | 'ordered' | 'representation'> {
+  const { options, operation } = submission;
+  const jobOperation: JobOperation = submission.single ? `${operation}_one` : operation;
+  return {
+    id,
+    tenantId: submission.tenantId,
+    collection: submission.collection,
+    operation: jobOperation,
+    operationName: submission.operationName ?? null,
+    itemOperation: operation,
+    priority: options.priority,
+    label: options.label ?? null,
+    dryRun: options.dryRun,
+    atomic: options.atomic,
+    maxErrors: options.maxErrors ?? null,
+    actor: submission.actor,
+    parentId: null,
+    traceparent: submission.traceparent ?? null,
+    ttlSeconds: deps.settings.jobTtlSeconds,
+  };
+}
+
+const lockSliceMs = 2_000;
+const lastAttemptMs = 1_000;
+
+interface Attempt {
+  /** Time that this attempt may wait for a lock, in milliseconds. */
+  patienceMs: number;
+  onlyAvailable: boolean;
+  isolate: boolean;
+  /** Apply nothing: the time has passed, and even the free records could not be had. */
+  giveUp: boolean;
+}
+
+async function submitSynchronously(
+  deps: SubmitDeps,
+  mount: MountedCollection,
+  submission: Submission,
+  items: readonly Item[],
+): Promise<SubmitOutcome> {
+  const deadline = performance.now() + deps.settings.syncBudgetMs;
+  const attempt: Attempt = { patienceMs: 0, onlyAvailable: false, isolate: false, giveUp: false };
+  for (let tries = 1; ; tries++) {
+    const left = deadline - performance.now();
+    if (left <= 0 && !attempt.onlyAvailable) {
+      if (submission.options.onDeadline === 'continue') {
+        return await submitAsJob(deps, mount, submission, [...items], { kind: 'job', waitMs: 0, representation: true });
+      }
+      attempt.onlyAvailable = true;
+    }
+    // why: locks are let go between the slices, so that one stuck record does not make others wait for the whole budget
+    attempt.patienceMs = Math.ceil(attempt.onlyAvailable ? lastAttemptMs : Math.min(left, lockSliceMs));
+    try {
+      return await applyOnce(deps, mount, submission, items, attempt);
+    } catch (error) {
+      const kind = failureKind(error);
+      if (kind === 'data' && !attempt.isolate) attempt.isolate = true;
+      else if (kind === 'timeout' && attempt.onlyAvailable && !attempt.giveUp) attempt.giveUp = true;
+      else if (kind === 'timeout' && !attempt.onlyAvailable) continue;
+      else if (kind === 'conflict' && left > 0) await delay(Math.random() * Math.min(20 * 2 ** tries, 500));
+      else throw error;
+    }
+  }
+}
+
+async function applyOnce(
+  deps: SubmitDeps,
+  mount: MountedCollection,
+  submission: Submission,
+  items: readonly Item[],
+  attempt: Attempt,
+): Promise<SubmitOutcome> {
+  const { options } = submission;
+  const jobUuid = uuidv7();
+  const representation = options.return !== 'minimal';
+  return await deps.pool.transaction(async (tx) => {
+    const begun = begin(tx, attempt.patienceMs);
+    await takeKey(tx, submission);
+    const { results, written } = attempt.giveUp
+      ? { results: items.map((item, index) => notProcessed(index, item, pastDeadline)), written: undefined }
+      : await applyItems(tx, {
+          ...submission,
+          mount,
+          jobUuid,
+          items,
+          firstIndex: 0,
+          dryRun: options.dryRun,
+          atomic: options.atomic,
+          representation,
+          failuresAllowed: options.maxErrors ?? Number.POSITIVE_INFINITY,
+          now: await begun,
+          onlyAvailable: attempt.onlyAvailable,
+          isolate: attempt.isolate,
+          keyTtlSeconds: deps.settings.idempotencyTtlSeconds,
+        });
+    const summary: Summary = { total: items.length, ...countResults(results) };
+    const head = newJob(deps, submission, jobUuid);
+    const [job] = await Promise.all([
+      insertJob(tx, { ...head, status: 'completed', summary, synchronous: true, ordered: false, representation }),
+      items.length > 0 &&
+        insertChunk(tx, { tenantId: submission.tenantId, jobUuid, chunkNo: 0, firstIndex: 0, items, results }),
+      keepKey(tx, deps, submission, jobUuid),
+      written,
+      tx.commit(),
+    ]);
+    return { kind: 'results', job, results, replayed: false };
+  });
+}
+
+const pastDeadline = {
+  code: 'deadline_exceeded',
+  message: 'Not processed: the time for a synchronous batch had passed.',
+  field: null,
+} as const;
+
+/** Bounds what the transaction may wait for, and gives its time. */
+async function begin(tx: Transaction, patienceMs: number): Promise<string> {
+  const timeout = `${Math.max(1, patienceMs)}ms`;
+  const { rows } = await tx.query<{ now: string }>(sql`
+    select now() as now, set_config('lock_timeout', ${timeout}, true), set_config('statement_timeout', ${`${patienceMs + lockSliceMs}ms`}, true)`);
+  return rows[0]?.now as string;
+}
+
+type JobRoute = Extract<Route, { kind: 'job' }>;
+
+async function submitAsJob(
+  deps: SubmitDeps,
+  mount: MountedCollection,
+  submission: Submission,
+  items: readonly Item[] | undefined,
+  route: JobRoute,
+): Promise<SubmitOutcome> {
+  const jobUuid = uuidv7();
+  const { tenantId, options } = submission;
+  const job = await deps.pool.transaction(async (tx) => {
+    await takeKey(tx, submission);
+    const total = items
+      ? await insertItemChunks(tx, tenantId, jobUuid, items)
+      : await insertSelectionChunks(tx, mount, submission, jobUuid);
+    const [inserted] = await Promise.all([
+      insertJob(tx, {
+        ...newJob(deps, submission, jobUuid),
+        status: total === 0 ? 'completed' : 'pending',
+        summary: { total, succeeded: 0, failed: 0, notProcessed: 0 },
+        synchronous: false,
+        ordered: options.maxErrors !== undefined || (items !== undefined && isRepeating(items)),
+        representation: options.return === undefined ? route.representation : options.return === 'representation',
+      }),
+      total > 0 && makeRunnable(tx, tenantId, jobUuid, options.priority),
+      keepKey(tx, deps, submission, jobUuid),
+      tx.commit(),
+    ]);
+    return inserted;
+  });
+  return await answerForJob(deps, tenantId, job, route.waitMs, false);
+}
+
+/** Puts items into chunks that wait to be applied. Gives back how many items there were. */
+export async function insertItemChunks(
+  tx: Transaction,
+  tenantId: string,
+  jobUuid: string,
+  items: readonly Item[],
+): Promise<number> {
+  const inserts: Promise<void>[] = [];
+  for (let firstIndex = 0; firstIndex < items.length; firstIndex += chunkItems) {
+    const part = items.slice(firstIndex, firstIndex + chunkItems);
+    inserts.push(insertChunk(tx, { tenantId, jobUuid, chunkNo: firstIndex / chunkItems, firstIndex, items: part }));
+  }
+  await Promise.all(inserts);
+  return items.length;
+}
+
+/** Takes the ids of a selection as they are in one snapshot. */
+async function insertSelectionChunks(
+  tx: Transaction,
+  { store }: MountedCollection,
+  { tenantId, content }: Submission,
+  jobUuid: string,
+): Promise<number> {
+  if (content.kind !== 'selection') throw new TypeError('The submission has no selection.');
+  let total = 0;
+  let after: string | undefined;
+  for (let chunkNo = 0; ; chunkNo++) {
+    const ids = await store.selectIds(tx, tenantId, content.where, after, chunkItems);
+    if (ids.length === 0) break;
+    const items = ids.map((id) => ({ id, fields: content.fields }));
+    await insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
+    total += ids.length;
+    after = ids.at(-1);
+  }
+  if (content.expectedCount !== undefined) checkCount(content.expectedCount, total);
+  return total;
+}
+
+/** The job itself, or its results when it ends within the time that the caller is ready to wait. */
+async function answerForJob(
+  deps: SubmitDeps,
+  tenantId: string,
+  job: Job,
+  waitMs: number,
+  replayed: boolean,
+): Promise<SubmitOutcome> {
+  if (waitMs === 0 && !(job.summary.total === 0 && isTerminal(job.status))) return { kind: 'job', job, replayed };
+  const ended = await deps.jobs.wait(tenantId, job.jobId, waitMs);
+  if (!isTerminal(ended.status)) return { kind: 'job', job: ended, replayed };
+  return { kind: 'results', job: ended, results: await resultsInAnswer(deps, tenantId, ended), replayed };
+}
+
+async function resultsInAnswer(deps: SubmitDeps, tenantId: string, job: Job): Promise<ItemResult[] | null> {
+  if (job.summary.total > deps.limits.syncMaxItems) return null;
+  return await deps.jobs.allResults(tenantId, job.jobId);
+}
+
+async function replay(deps: SubmitDeps, submission: Submission, jobId: string): Promise<SubmitOutcome> {
+  const { tenantId } = submission;
+  const job = await findJob(deps.pool, tenantId, jobId);
+  if (!job) {
+    throw new RequestError('idempotency_key_reused', 'The job of this idempotency key was deleted. Use a new key.', {
+      extra: { jobId },
+    });
+  }
+  if (job.synchronous) {
+    return { kind: 'results', job, results: await resultsInAnswer(deps, tenantId, job), replayed: true };
+  }
+  const route = planBatch(submission.options, submission.prefer, job.summary.total, deps.limits);
+  return await answerForJob(deps, tenantId, job, route.kind === 'job' ? route.waitMs : 0, true);
+}
