@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createEngine } from '@docket/engine';
 import { startEmbeddedPostgres } from '@docket/engine/embedded';
-import { buildOpenApi, collections } from 'docket';
+import { ApiKeys, buildApp, collections, describeApi } from 'docket';
 import pg from 'pg';
 import { dumpSchema } from './dump-schema.ts';
 
@@ -25,7 +25,10 @@ async function generate(databaseUrl: string): Promise<Map<string, string>> {
     const own = await dumpSchema(client);
     await engine.migrate([{ name: 'docket', directory: fileURLToPath(new URL('packages/server/migrations', root)) }]);
     const served = await dumpSchema(client, own.tables);
-    const openApi = await buildOpenApi(engine);
+    const app = await buildApp({ engine, keys: new ApiKeys(engine.pool) });
+    await app.ready();
+    const openApi = describeApi(app);
+    await app.close();
     return new Map([
       ['packages/engine/schema.sql', own.text],
       ['packages/server/schema.sql', served.text],

@@ -1,0 +1,123 @@
+import { type BatchOperation, type Collection, isJsonObject, RequestError } from '@docket/engine';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { TSchema } from 'typebox';
+import type { Api, Deps } from '../http/api.ts';
+import type { ProblemCode } from '../http/problems.ts';
+import { answerBatch } from './batches.ts';
+import { bulkAnswer, bulkBody } from './bulk-schemas.ts';
+import { AcceptedSchema, bodyOnlyDescribed, serializedAsIs } from './schemas.ts';
+
+export const batchProblems: readonly ProblemCode[] = [
+  'batch_empty',
+  'atomic_batch_failed',
+  'expected_count_mismatch',
+  'idempotency_key_invalid',
+  'idempotency_key_reused',
+  'idempotency_in_progress',
+];
+
+const aboutPatch =
+  'The target is a processing resource, not a set of documents: each item is applied as a whole or not at all, and one that fails ' +
+  'does not hold up the others. With `options.atomic` the batch as a whole is. POST does the same.';
+
+export interface BulkOptions {
+  /** The collection of `/bulk-update` where the body names none. */
+  defaultCollection?: string;
+}
+
+/** Many records in one request, for each collection under its own path and for all under `/bulk-update`. */
+export function registerBulkRoutes(app: Api, deps: Deps, options: BulkOptions = { defaultCollection: 'cases' }): void {
+  for (const collection of deps.engine.collections.values()) {
+    registerBulkRoute(app, deps, { method: 'POST', action: 'bulk-update', operation: 'update', collection });
+    registerBulkRoute(app, deps, { method: 'PATCH', action: 'bulk-update', operation: 'update', collection });
+    registerBulkRoute(app, deps, { method: 'POST', action: 'bulk-create', operation: 'create', collection });
+  }
+  registerSharedRoute(app, deps, 'POST', options);
+  registerSharedRoute(app, deps, 'PATCH', options);
+}
+
+interface BulkRoute {
+  method: 'POST' | 'PATCH';
+  action: 'bulk-update' | 'bulk-create';
+  operation: BatchOperation;
+  collection: Collection<never>;
+}
+
+function registerBulkRoute(app: Api, deps: Deps, { method, action, operation, collection }: BulkRoute): void {
+  const { limits } = deps.engine;
+  const verb = operation === 'update' ? 'Change' : 'Create';
+  app.route({
+    method,
+    url: `/${collection.path}/${action}`,
+    validatorCompiler: bodyOnlyDescribed(app),
+    serializerCompiler: serializedAsIs,
+    config: { problems: batchProblems },
+    schema: {
+      tags: ['bulk', collection.name],
+      summary: `${verb} many ${collection.name}${method === 'PATCH' ? ' (as PATCH)' : ''}`,
+      description: method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems),
+      body: bulkBody({ collection, operation, limits }),
+      response: { 200: bulkAnswer(collection, collection), 202: AcceptedSchema as TSchema },
+    },
+    handler: (request: FastifyRequest, reply: FastifyReply) =>
+      answerBatch(deps, request, reply, { collection, operation, body: request.body as never }),
+  });
+}
+
+function aboutPost(syncItems: number, mostItems: number): string {
+  return (
+    `Each item has its own fate, told in request order. Up to ${syncItems} items are answered with their results, more (up to ` +
+    `${mostItems}) with a job, unless the options say otherwise. Headers: Idempotency-Key, Prefer (respond-async, wait=N, return=minimal).`
+  );
+}
+
+function registerSharedRoute(app: Api, deps: Deps, method: 'POST' | 'PATCH', { defaultCollection }: BulkOptions): void {
+  const { collections, limits } = deps.engine;
+  const [first] = collections.values();
+  const example = (defaultCollection === undefined ? undefined : collections.get(defaultCollection)) ?? first;
+  if (!example) return;
+  const collectionInBody = defaultCollection === undefined ? 'required' : 'optional';
+  app.route({
+    method,
+    url: '/bulk-update',
+    validatorCompiler: bodyOnlyDescribed(app),
+    serializerCompiler: serializedAsIs,
+    config: { problems: [...batchProblems, 'unknown_collection'] },
+    schema: {
+      tags: ['bulk'],
+      summary: `Change many records of the collection named in the body${method === 'PATCH' ? ' (as PATCH)' : ''}`,
+      description: `${method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems)}${
+        defaultCollection === undefined ? '' : ` Where no \`collection\` is named, it is ${defaultCollection}.`
+      } The fields are those of the collection; the body is shown for ${example.name}.`,
+      body: bulkBody({ collection: example, operation: 'update', limits, collectionInBody }),
+      response: { 200: bulkAnswer(undefined, example), 202: AcceptedSchema as TSchema },
+    },
+    handler: (request: FastifyRequest, reply: FastifyReply) => {
+      const { collection, body } = takeCollection(deps, request.body, defaultCollection);
+      return answerBatch(deps, request, reply, { collection, operation: 'update', body: body as never });
+    },
+  });
+}
+
+/** Splits the name of the collection off the body. Throws `malformed_body`, `unknown_collection`. */
+function takeCollection(
+  { engine }: Deps,
+  body: unknown,
+  defaultCollection: string | undefined,
+): { collection: Collection<never>; body: unknown } {
+  const known = [...engine.collections.keys()].join(', ');
+  const { collection: named, ...rest } = isJsonObject(body) ? body : { collection: undefined };
+  const name = named ?? defaultCollection;
+  if (typeof name !== 'string') {
+    const message = `\`collection\` must name one of: ${known}.`;
+    throw new RequestError('malformed_body', message, { errors: [{ pointer: '/collection', message }] });
+  }
+  const collection = engine.collections.get(name);
+  if (!collection) {
+    throw new RequestError(
+      'unknown_collection',
+      `There is no collection ${JSON.stringify(name.slice(0, 100))}. The collections are: ${known}.`,
+    );
+  }
+  return { collection, body: isJsonObject(body) ? rest : body };
+}

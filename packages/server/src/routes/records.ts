@@ -1,0 +1,332 @@
+import { type Collection, type Filter, findUnstorableText, type JsonObject, presentRecord } from '@docket/engine';
+import type { FastifyRequest } from 'fastify';
+import { type TSchema, Type } from 'typebox';
+import { v7 as newUuid } from 'uuid';
+import type { Api, Deps } from '../http/api.ts';
+import { ApiError } from '../http/problems.ts';
+import { examplesOf } from './examples.ts';
+import { basePath } from './job-view.ts';
+import { linkNextPage } from './pages.ts';
+import { etagOf, isKnownToClient } from './preconditions.ts';
+import {
+  bodyOnlyDescribed,
+  CursorParameter,
+  fieldsInRequests,
+  limitParameter,
+  notModified,
+  nullable,
+  pageSchema,
+  recordSchema,
+  requiredFields,
+  serializedAsIs,
+} from './schemas.ts';
+import { notFound, readFields, versionToFind, writeRecord } from './single-writes.ts';
+
+/** Codes that an item can have, as answers to a write of one record. */
+const writeProblems = [
+  'validation_failed',
+  'unknown_field',
+  'constraint_violation',
+  'deadline_exceeded',
+  'idempotency_key_invalid',
+  'idempotency_key_reused',
+  'idempotency_in_progress',
+] as const;
+
+/** A new id where the caller gives none: `case_` or `order_` and a UUID of version 7, so that ids sort by time. */
+export function newId(collection: Collection<never>): string {
+  return `${collection.idField.replace(/Id$/, '').toLowerCase()}_${newUuid().replaceAll('-', '')}`;
+}
+
+/** The collection of a name; it must be one of the engine's. */
+export function collectionNamed({ engine }: Deps, name: string): Collection<never> {
+  const collection = engine.collections.get(name);
+  if (!collection) throw new Error(`There is no collection "${name}".`);
+  return collection;
+}
+
+/** Create, list, read, change and look back at single records of a collection. */
+export function registerRecordRoutes(app: Api, deps: Deps, name: string): void {
+  const collection = collectionNamed(deps, name);
+  registerReads(app, deps, collection);
+  registerWrites(app, deps, collection);
+  registerHistory(app, deps, collection);
+}
+
+function paramsOf(collection: Collection<never>): TSchema {
+  return Type.Object({ [collection.idField]: Type.String({ description: 'The id of the record.' }) });
+}
+
+function registerReads(app: Api, { engine }: Deps, collection: Collection<never>): void {
+  const { name, idField } = collection;
+  const path = `/${collection.path}`;
+  const examples = examplesOf(collection);
+  const Resource = recordSchema(collection);
+  const etagHeader = {
+    ETag: { type: 'string', description: 'Of the present version, for If-Match and If-None-Match.' },
+  };
+
+  app.get(
+    path,
+    {
+      serializerCompiler: serializedAsIs,
+      schema: {
+        tags: [name],
+        summary: `List ${name}`,
+        querystring: Type.Object({
+          ...filterParameters(collection),
+          sort: Type.Optional(
+            Type.String({
+              description: `One of ${collection.sortable.join(', ')}, in the order of its values; with a leading - the other way round. Default: ${idField}.`,
+              examples: ['-updatedAt'],
+            }),
+          ),
+          limit: Type.Optional(limitParameter(200, 50)),
+          cursor: Type.Optional(CursorParameter),
+        }),
+        response: {
+          200: pageSchema(Resource, {
+            description: 'A page.',
+            examples: [{ items: [examples.record], nextCursor: null }],
+          }),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { sort, limit, cursor, ...filters } = request.query as { sort?: string; limit: number; cursor?: string };
+      const page = await engine.listRecords({
+        tenantId: request.caller.tenantId,
+        collection: name,
+        where: whereOf(collection, filters),
+        sort,
+        limit,
+        cursor,
+      });
+      linkNextPage(request, reply, page.nextCursor);
+      return { items: page.items.map((record) => presentRecord(collection, record)), nextCursor: page.nextCursor };
+    },
+  );
+
+  app.get(
+    `${path}/:${idField}`,
+    {
+      serializerCompiler: serializedAsIs,
+      config: { problems: ['not_found'] },
+      schema: {
+        tags: [name],
+        summary: `Read one of ${name}`,
+        description: 'Read from the primary, after the request arrived: whatever was acknowledged before is in it.',
+        params: paramsOf(collection),
+        response: {
+          200: { ...Resource, description: 'The record.', examples: [examples.record], headers: etagHeader } as TSchema,
+          304: notModified,
+        },
+      },
+    },
+    async (request, reply) => {
+      const id = idOf(request, collection);
+      const record = await engine.readRecord(request.caller.tenantId, name, id);
+      if (!record) throw notFound(collection, id);
+      const etag = etagOf(record);
+      if (etag !== undefined) reply.header('etag', etag);
+      if (isKnownToClient(request.headers['if-none-match'], etag)) return reply.code(304).send();
+      return presentRecord(collection, record);
+    },
+  );
+}
+
+function registerWrites(app: Api, { engine }: Deps, collection: Collection<never>): void {
+  const { name, idField } = collection;
+  const path = `/${collection.path}`;
+  const examples = examplesOf(collection);
+  const Resource = recordSchema(collection);
+  const validatorCompiler = bodyOnlyDescribed(app);
+  const etagHeader = { ETag: { type: 'string', description: 'Of the new version.' } };
+  const locationHeader = { Location: { type: 'string', description: 'The new record.' } };
+
+  app.post(
+    path,
+    {
+      validatorCompiler,
+      serializerCompiler: serializedAsIs,
+      config: { problems: [...writeProblems, 'already_exists'] },
+      schema: {
+        tags: [name],
+        summary: `Create one of ${name}`,
+        body: Type.Object(
+          {
+            [idField]: Type.Optional(
+              Type.String({ maxLength: engine.limits.idLength, description: 'Left out: a new one is made.' }),
+            ),
+            ...fieldsInRequests(collection, { creation: true }),
+          },
+          { required: requiredFields(collection), additionalProperties: false, examples: [examples.creation] },
+        ),
+        response: {
+          201: {
+            ...Resource,
+            description: 'Created.',
+            examples: [examples.record],
+            headers: { ...locationHeader, ...etagHeader },
+          } as TSchema,
+        },
+      },
+    },
+    async (request, reply) => {
+      const { [idField]: given, ...fields } = readFields(engine, request);
+      const { idLength } = engine.limits;
+      if (given !== undefined && (typeof given !== 'string' || given.length === 0 || given.length > idLength)) {
+        const message = `${idField} must be text of 1 to ${idLength} characters.`;
+        throw new ApiError('validation_failed', message, { errors: [{ pointer: `/${idField}`, message }] });
+      }
+      const item = { id: given ?? newId(collection), fields };
+      const { id, resource } = await writeRecord(engine, request, reply, { collection, operation: 'create', item });
+      return reply
+        .code(201)
+        .header('location', `${basePath}${path}/${encodeURIComponent(id)}`)
+        .send(resource);
+    },
+  );
+
+  app.patch(
+    `${path}/:${idField}`,
+    {
+      validatorCompiler,
+      serializerCompiler: serializedAsIs,
+      config: {
+        problems: [...writeProblems, 'not_found', 'invalid_transition', 'version_conflict', 'invalid_parameter'],
+      },
+      schema: {
+        tags: [name],
+        summary: `Change one of ${name}`,
+        description:
+          'A merge patch (RFC 7396) of the fields. With If-Match it is applied only to that version, else 412 `version_conflict`.',
+        params: paramsOf(collection),
+        consumes: ['application/json', 'application/merge-patch+json'],
+        body: Type.Object(fieldsInRequests(collection, { creation: false }), {
+          required: [],
+          additionalProperties: false,
+          examples: [examples.patch],
+        }),
+        response: {
+          200: {
+            ...Resource,
+            description: 'The record as it is now.',
+            examples: [examples.record],
+            headers: etagHeader,
+          } as TSchema,
+        },
+      },
+    },
+    async (request, reply) => {
+      const id = idOf(request, collection);
+      const fields = readFields(engine, request);
+      const version = await versionToFind(engine, request, { collection, id });
+      const item = version === undefined ? { id, fields } : { id, fields, version };
+      const { resource } = await writeRecord(engine, request, reply, { collection, operation: 'update', item });
+      return resource;
+    },
+  );
+}
+
+const HistoryEntry = Type.Object({
+  version: nullable(Type.Integer({ description: 'Of the record, after the change.' })),
+  jobId: Type.String({ description: 'The job that made the change.' }),
+  index: Type.Integer({ description: 'Place of the item in its batch.' }),
+  actor: Type.String({ description: 'Who made the change.' }),
+  changedAt: Type.String({ format: 'date-time' }),
+  before: nullable(
+    Type.Unsafe({
+      type: 'object',
+      additionalProperties: true,
+      description: 'The changed fields; null when the record was created.',
+    }),
+  ),
+  after: Type.Unsafe({ type: 'object', additionalProperties: true, description: 'The changed fields.' }),
+});
+
+function registerHistory(app: Api, { engine }: Deps, collection: Collection<never>): void {
+  const { name, idField } = collection;
+  app.get(
+    `/${collection.path}/:${idField}/history`,
+    {
+      serializerCompiler: serializedAsIs,
+      config: { problems: ['not_found'] },
+      schema: {
+        tags: [name],
+        summary: `The changes of one of ${name}, newest first`,
+        params: paramsOf(collection),
+        querystring: Type.Object({
+          limit: Type.Optional(limitParameter(200, 50)),
+          cursor: Type.Optional(CursorParameter),
+        }),
+        response: {
+          200: pageSchema(HistoryEntry, {
+            description: 'A page.',
+            examples: [{ items: [examplesOf(collection).change], nextCursor: null }],
+          }),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { tenantId } = request.caller;
+      const id = idOf(request, collection);
+      const { limit, cursor } = request.query as { limit: number; cursor?: string };
+      const page = await engine.history({ tenantId, collection: name, id, limit, cursor });
+      if (page.items.length === 0 && cursor === undefined && !(await engine.readRecord(tenantId, name, id))) {
+        throw notFound(collection, id);
+      }
+      linkNextPage(request, reply, page.nextCursor);
+      return page;
+    },
+  );
+}
+
+function idOf(request: FastifyRequest, collection: Collection<never>): string {
+  const id = (request.params as Record<string, string>)[collection.idField] as string;
+  // why: the database knows no text with NUL; to ask for it would fail
+  if (id.includes('\0')) throw notFound(collection, id);
+  return id;
+}
+
+const OneOrMany = { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, maxItems: 100 }] };
+
+function filterParameters(collection: Collection<never>): Record<string, TSchema> {
+  return Object.fromEntries(
+    Object.entries(collection.filters).map(([name, filter]) => [
+      name,
+      Type.Optional(filterParameter(collection, filter)),
+    ]),
+  );
+}
+
+function filterParameter(collection: Collection<never>, filter: Filter): TSchema {
+  if (filter.op === 'contains') {
+    return Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description: `Text within ${filter.fields.join(' or ')}, of either case.`,
+    });
+  }
+  if (filter.op === 'atLeast') {
+    return Type.String({ description: `Only those whose ${filter.field} is not before this time (RFC 3339).` });
+  }
+  const empty = collection.fields.get(filter.field)?.nullable ? ' Empty: those without.' : '';
+  return Type.Unsafe({
+    ...OneOrMany,
+    description: `Only this ${filter.field}; given several times, any of them.${empty}`,
+  });
+}
+
+/** The list parameters as the engine takes them. Throws `invalid_parameter` for text that no record can hold. */
+function whereOf(collection: Collection<never>, filters: Record<string, string | string[]>): JsonObject {
+  const problem = findUnstorableText(filters);
+  if (problem) throw new ApiError('invalid_parameter', problem.message, { errors: [problem] });
+  const where: JsonObject = {};
+  for (const [name, value] of Object.entries(filters)) {
+    const filter = collection.filters[name];
+    const mayBeNull = filter?.op === 'equals' && collection.fields.get(filter.field)?.nullable;
+    where[name] = value === '' && mayBeNull ? null : value;
+  }
+  return where;
+}
