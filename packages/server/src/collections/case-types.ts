@@ -1,6 +1,5 @@
-import type { Database, JsonObject, Lifecycle } from '@docket/engine';
+import { type Database, type JsonObject, type Lifecycle, sql } from '@docket/engine';
 import { LRUCache } from 'lru-cache';
-import sql from 'sql-template-tag';
 import { incidentLifecycle } from '../incidents/lifecycle.ts';
 import { compileDataSchema, type DataCheck, SchemaRefusal } from './data-schema.ts';
 
@@ -21,7 +20,7 @@ export type CaseTypes = ReadonlyMap<string, CaseType>;
 const workStatuses = ['In Progress', 'Under Review', 'On Hold'];
 const movesOf = (status: string) => [...workStatuses.filter((other) => other !== status), 'Resolved', 'Cancelled'];
 
-export const generalLifecycle: Lifecycle = {
+const generalLifecycle: Lifecycle = {
   statuses: ['New', ...workStatuses, 'Resolved', 'Closed', 'Cancelled'],
   initial: 'New',
   transitions: {
@@ -36,7 +35,7 @@ function builtIn(name: string, lifecycle: Lifecycle): [string, CaseType] {
   return [name, { name, lifecycle, dataSchema: null, dataCheck: undefined, builtIn: true }];
 }
 
-export const builtInCaseTypes: CaseTypes = new Map([
+const builtInCaseTypes: CaseTypes = new Map([
   builtIn('general', generalLifecycle),
   builtIn('incident', incidentLifecycle),
 ]);

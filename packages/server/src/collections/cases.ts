@@ -9,7 +9,7 @@ import {
 import { Type } from 'typebox';
 import { type CaseTypes, loadCaseTypes } from './case-types.ts';
 
-export const priorities = ['low', 'normal', 'high', 'urgent'];
+const priorities = ['low', 'normal', 'high', 'urgent'];
 
 /** Cases: records whose lifecycle and `data` are those of their case type. */
 const collection = defineCollection({
@@ -33,7 +33,13 @@ const collection = defineCollection({
     status: Type.String({ minLength: 1, maxLength: 100, description: "One of the case type's statuses." }),
     priority: Type.Enum(priorities, { type: 'string' }),
     assignee: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
-    data: Type.Object({}, { description: "Whatever else there is to say; the case type's JSON Schema may set rules." }),
+    data: Type.Object(
+      {},
+      {
+        additionalProperties: true,
+        description: "Whatever else there is to say; the case type's JSON Schema may set rules.",
+      },
+    ),
   }),
   createOnly: ['caseType'],
   defaults: { caseType: 'general', priority: 'normal', data: {} },

@@ -7,7 +7,7 @@ import {
 } from '@docket/engine';
 import { Type } from 'typebox';
 
-export const orderLifecycle: Lifecycle = {
+const orderLifecycle: Lifecycle = {
   statuses: ['pending', 'paid', 'shipped', 'delivered', 'cancelled', 'refunded'],
   initial: 'pending',
   transitions: {

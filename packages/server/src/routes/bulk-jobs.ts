@@ -14,7 +14,7 @@ import { readBatch } from './batches.ts';
 import { batchProblems } from './bulk.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { jobPath, suggestRetry } from './job-view.ts';
-import { bodyOnlyDescribed, nullable, OutcomeSchema, StatusSchema } from './schemas.ts';
+import { checkedByCode, nullable, OutcomeSchema, requestHeaders, StatusSchema } from './schemas.ts';
 
 /** What may be done under a name: the items of a collection, and of their fields all or one. */
 interface NamedOperation {
@@ -35,11 +35,12 @@ export function registerBulkJobRoutes(app: Api, deps: Deps): void {
   app.post(
     '/bulk-jobs',
     {
-      validatorCompiler: bodyOnlyDescribed(app),
+      validatorCompiler: checkedByCode(app),
       config: { problems: [...batchProblems.filter((code) => code !== 'atomic_batch_failed'), 'unknown_operation'] },
       schema: {
         tags: ['bulk jobs'],
         summary: 'Submit a bulk job',
+        headers: Type.Object({ 'Idempotency-Key': requestHeaders['Idempotency-Key'] }),
         body: Type.Object(
           {
             operation: Type.Enum([...operations.keys()], {

@@ -1,11 +1,16 @@
 import { type BatchOperation, type Collection, isJsonObject, RequestError } from '@docket/engine';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { TSchema } from 'typebox';
+import { type TSchema, Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
 import type { ProblemCode } from '../http/problems.ts';
 import { answerBatch } from './batches.ts';
 import { bulkAnswer, bulkBody } from './bulk-schemas.ts';
-import { AcceptedSchema, bodyOnlyDescribed, serializedAsIs } from './schemas.ts';
+import { AcceptedSchema, checkedByCode, requestHeaders, serializedAsIs } from './schemas.ts';
+
+const batchHeaders = Type.Object({
+  'Idempotency-Key': requestHeaders['Idempotency-Key'],
+  Prefer: requestHeaders.Prefer,
+});
 
 export const batchProblems: readonly ProblemCode[] = [
   'batch_empty',
@@ -49,13 +54,14 @@ function registerBulkRoute(app: Api, deps: Deps, { method, action, operation, co
   app.route({
     method,
     url: `/${collection.path}/${action}`,
-    validatorCompiler: bodyOnlyDescribed(app),
+    validatorCompiler: checkedByCode(app),
     serializerCompiler: serializedAsIs,
     config: { problems: batchProblems },
     schema: {
       tags: ['bulk', collection.name],
       summary: `${verb} many ${collection.name}${method === 'PATCH' ? ' (as PATCH)' : ''}`,
       description: method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems),
+      headers: batchHeaders,
       body: bulkBody({ collection, operation, limits }),
       response: { 200: bulkAnswer(collection, collection), 202: AcceptedSchema as TSchema },
     },
@@ -80,7 +86,7 @@ function registerSharedRoute(app: Api, deps: Deps, method: 'POST' | 'PATCH', { d
   app.route({
     method,
     url: '/bulk-update',
-    validatorCompiler: bodyOnlyDescribed(app),
+    validatorCompiler: checkedByCode(app),
     serializerCompiler: serializedAsIs,
     config: { problems: [...batchProblems, 'unknown_collection'] },
     schema: {
@@ -89,6 +95,7 @@ function registerSharedRoute(app: Api, deps: Deps, method: 'POST' | 'PATCH', { d
       description: `${method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems)}${
         defaultCollection === undefined ? '' : ` Where no \`collection\` is named, it is ${defaultCollection}.`
       } The fields are those of the collection; the body is shown for ${example.name}.`,
+      headers: batchHeaders,
       body: bulkBody({ collection: example, operation: 'update', limits, collectionInBody }),
       response: { 200: bulkAnswer(undefined, example), 202: AcceptedSchema as TSchema },
     },

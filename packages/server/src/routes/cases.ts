@@ -4,7 +4,7 @@ import { Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
 import { ApiError } from '../http/problems.ts';
 import { collectionNamed, registerRecordRoutes } from './records.ts';
-import { bodyOnlyDescribed } from './schemas.ts';
+import { checkedByCode } from './schemas.ts';
 
 const mostIds = 1_000;
 
@@ -25,7 +25,7 @@ export function registerCaseRoutes(app: Api, deps: Deps): void {
   app.post(
     '/cases/refresh-status',
     {
-      validatorCompiler: bodyOnlyDescribed(app),
+      validatorCompiler: checkedByCode(app),
       config: { problems: ['batch_empty'] },
       schema: {
         tags: ['cases'],

@@ -18,6 +18,7 @@ import { linkNextPage } from './pages.ts';
 import {
   CursorParameter,
   jobExample,
+  linkHeader,
   pageSchema,
   ResultStatusSchema,
   resultSchema,
@@ -63,6 +64,7 @@ export function registerResultRoutes(app: Api, { engine }: Deps): void {
         response: {
           200: {
             description: 'The results.',
+            headers: linkHeader,
             content: {
               [json]: {
                 schema: pageSchema(resultSchema(undefined), {
@@ -170,7 +172,7 @@ type Cell = string | number | null;
  * The columns are those of the whole collection, so that the first line can be written before the last item is read. The
  * outcome's begin with `result_`, because `status` and `version` are also what an item may ask for.
  */
-export async function* csvOf(
+async function* csvOf(
   chunks: AsyncIterable<ResultRow[]>,
   idField: string,
   collection: Pick<Collection<never>, 'fields'> | undefined,

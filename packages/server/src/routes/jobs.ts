@@ -12,13 +12,16 @@ import {
   JobSchema,
   jobExample,
   limitParameter,
-  pageSchema,
+  pageAnswer,
   StatusSchema,
 } from './schemas.ts';
 
-export const JobParams = Type.Object({
+const JobParams = Type.Object({
   jobId: Type.String({ description: 'The id of the job.', examples: [jobExample.jobId] }),
 });
+
+// why: the database knows no text with NUL
+const FilterText = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\u0000]*$' });
 
 const retryAfter = {
   'Retry-After': { type: 'integer', description: 'Seconds until it is worth asking again; absent at the end.' },
@@ -45,13 +48,13 @@ function registerJobReads(app: Api, { engine, closing }: Deps): void {
           'All batches of the tenant for as long as they are kept. Writes of a single record are not among them.',
         querystring: Type.Object({
           status: Type.Optional(StatusSchema),
-          collection: Type.Optional(Type.String({ maxLength: 255 })),
-          label: Type.Optional(Type.String({ maxLength: 255 })),
+          collection: Type.Optional(FilterText),
+          label: Type.Optional(FilterText),
           limit: Type.Optional(limitParameter(200, 50)),
           cursor: Type.Optional(CursorParameter),
         }),
         response: {
-          200: pageSchema(JobSchema, { description: 'A page.', examples: [{ items: [jobExample], nextCursor: null }] }),
+          200: pageAnswer(JobSchema, { description: 'A page.', examples: [{ items: [jobExample], nextCursor: null }] }),
         },
       },
     },
@@ -60,8 +63,8 @@ function registerJobReads(app: Api, { engine, closing }: Deps): void {
       const page = await engine.listJobs({
         tenantId: request.caller.tenantId,
         status: status as JobStatus | undefined,
-        collection: collection?.replaceAll('\0', ''),
-        label: label?.replaceAll('\0', ''),
+        collection,
+        label,
         limit,
         cursor,
       });

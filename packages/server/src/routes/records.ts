@@ -1,4 +1,4 @@
-import { type Collection, type Filter, findUnstorableText, type JsonObject, presentRecord } from '@docket/engine';
+import { type Collection, presentRecord } from '@docket/engine';
 import type { FastifyRequest } from 'fastify';
 import { type TSchema, Type } from 'typebox';
 import { v7 as newUuid } from 'uuid';
@@ -6,17 +6,20 @@ import type { Api, Deps } from '../http/api.ts';
 import { ApiError } from '../http/problems.ts';
 import { examplesOf } from './examples.ts';
 import { basePath } from './job-view.ts';
+import { filterParameters, whereOf } from './list-filters.ts';
 import { linkNextPage } from './pages.ts';
 import { etagOf, isKnownToClient } from './preconditions.ts';
 import {
-  bodyOnlyDescribed,
   CursorParameter,
+  checkedByCode,
   fieldsInRequests,
   limitParameter,
   notModified,
   nullable,
-  pageSchema,
+  pageAnswer,
+  preconditionFailed,
   recordSchema,
+  requestHeaders,
   requiredFields,
   serializedAsIs,
 } from './schemas.ts';
@@ -85,7 +88,7 @@ function registerReads(app: Api, { engine }: Deps, collection: Collection<never>
           cursor: Type.Optional(CursorParameter),
         }),
         response: {
-          200: pageSchema(Resource, {
+          200: pageAnswer(Resource, {
             description: 'A page.',
             examples: [{ items: [examples.record], nextCursor: null }],
           }),
@@ -111,12 +114,14 @@ function registerReads(app: Api, { engine }: Deps, collection: Collection<never>
     `${path}/:${idField}`,
     {
       serializerCompiler: serializedAsIs,
+      validatorCompiler: checkedByCode(app),
       config: { problems: ['not_found'] },
       schema: {
         tags: [name],
         summary: `Read one of ${name}`,
         description: 'Read from the primary, after the request arrived: whatever was acknowledged before is in it.',
         params: paramsOf(collection),
+        headers: Type.Object({ 'If-None-Match': requestHeaders['If-None-Match'] }),
         response: {
           200: { ...Resource, description: 'The record.', examples: [examples.record], headers: etagHeader } as TSchema,
           304: notModified,
@@ -140,7 +145,7 @@ function registerWrites(app: Api, { engine }: Deps, collection: Collection<never
   const path = `/${collection.path}`;
   const examples = examplesOf(collection);
   const Resource = recordSchema(collection);
-  const validatorCompiler = bodyOnlyDescribed(app);
+  const validatorCompiler = checkedByCode(app);
   const etagHeader = { ETag: { type: 'string', description: 'Of the new version.' } };
   const locationHeader = { Location: { type: 'string', description: 'The new record.' } };
 
@@ -153,6 +158,7 @@ function registerWrites(app: Api, { engine }: Deps, collection: Collection<never
       schema: {
         tags: [name],
         summary: `Create one of ${name}`,
+        headers: Type.Object({ 'Idempotency-Key': requestHeaders['Idempotency-Key'] }),
         body: Type.Object(
           {
             [idField]: Type.Optional(
@@ -202,6 +208,10 @@ function registerWrites(app: Api, { engine }: Deps, collection: Collection<never
         description:
           'A merge patch (RFC 7396) of the fields. With If-Match it is applied only to that version, else 412 `version_conflict`.',
         params: paramsOf(collection),
+        headers: Type.Object({
+          'If-Match': requestHeaders['If-Match'],
+          'Idempotency-Key': requestHeaders['Idempotency-Key'],
+        }),
         consumes: ['application/json', 'application/merge-patch+json'],
         body: Type.Object(fieldsInRequests(collection, { creation: false }), {
           required: [],
@@ -215,6 +225,7 @@ function registerWrites(app: Api, { engine }: Deps, collection: Collection<never
             examples: [examples.record],
             headers: etagHeader,
           } as TSchema,
+          412: preconditionFailed,
         },
       },
     },
@@ -261,7 +272,7 @@ function registerHistory(app: Api, { engine }: Deps, collection: Collection<neve
           cursor: Type.Optional(CursorParameter),
         }),
         response: {
-          200: pageSchema(HistoryEntry, {
+          200: pageAnswer(HistoryEntry, {
             description: 'A page.',
             examples: [{ items: [examplesOf(collection).change], nextCursor: null }],
           }),
@@ -287,46 +298,4 @@ function idOf(request: FastifyRequest, collection: Collection<never>): string {
   // why: the database knows no text with NUL; to ask for it would fail
   if (id.includes('\0')) throw notFound(collection, id);
   return id;
-}
-
-const OneOrMany = { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, maxItems: 100 }] };
-
-function filterParameters(collection: Collection<never>): Record<string, TSchema> {
-  return Object.fromEntries(
-    Object.entries(collection.filters).map(([name, filter]) => [
-      name,
-      Type.Optional(filterParameter(collection, filter)),
-    ]),
-  );
-}
-
-function filterParameter(collection: Collection<never>, filter: Filter): TSchema {
-  if (filter.op === 'contains') {
-    return Type.String({
-      minLength: 1,
-      maxLength: 255,
-      description: `Text within ${filter.fields.join(' or ')}, of either case.`,
-    });
-  }
-  if (filter.op === 'atLeast') {
-    return Type.String({ description: `Only those whose ${filter.field} is not before this time (RFC 3339).` });
-  }
-  const empty = collection.fields.get(filter.field)?.nullable ? ' Empty: those without.' : '';
-  return Type.Unsafe({
-    ...OneOrMany,
-    description: `Only this ${filter.field}; given several times, any of them.${empty}`,
-  });
-}
-
-/** The list parameters as the engine takes them. Throws `invalid_parameter` for text that no record can hold. */
-function whereOf(collection: Collection<never>, filters: Record<string, string | string[]>): JsonObject {
-  const problem = findUnstorableText(filters);
-  if (problem) throw new ApiError('invalid_parameter', problem.message, { errors: [problem] });
-  const where: JsonObject = {};
-  for (const [name, value] of Object.entries(filters)) {
-    const filter = collection.filters[name];
-    const mayBeNull = filter?.op === 'equals' && collection.fields.get(filter.field)?.nullable;
-    where[name] = value === '' && mayBeNull ? null : value;
-  }
-  return where;
 }

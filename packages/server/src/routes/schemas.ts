@@ -72,13 +72,18 @@ export function requiredFields({ fields, lifecycleField }: Collection<never>): s
 }
 
 export function pageSchema(items: AnySchema, options: { description: string; examples?: unknown[] }): AnySchema {
-  return Type.Object(
-    {
-      items: Type.Array(items),
-      nextCursor: nullable(Type.String({ description: 'For the next page; null at the end.' })),
-    },
-    { ...options, headers: { Link: { type: 'string', description: 'The next page: `<..>; rel="next"`.' } } } as never,
-  );
+  const properties = {
+    items: Type.Array(items),
+    nextCursor: nullable(Type.String({ description: 'For the next page; null at the end.' })),
+  };
+  return Type.Object(properties, options);
+}
+
+export const linkHeader = { Link: { type: 'string', description: 'The next page: `<..>; rel="next"`.' } };
+
+/** A page as a whole answer. */
+export function pageAnswer(items: AnySchema, options: { description: string; examples?: unknown[] }): AnySchema {
+  return { ...pageSchema(items, options), headers: linkHeader } as AnySchema;
 }
 
 export function limitParameter(most: number, usual: number): AnySchema {
@@ -232,15 +237,38 @@ export const notModified = Type.Unsafe({
   description: 'The state that If-None-Match names is the present one.',
 });
 
+const header = (description: string, example: string): AnySchema =>
+  Type.Optional(Type.String({ description, examples: [example] }));
+
+/** Headers that requests may have, for the reference. */
+export const requestHeaders = {
+  'Idempotency-Key': header(
+    'Makes the request safe to repeat: the same key and body get the first answer again.',
+    '"7b6f2c"',
+  ),
+  Prefer: header(
+    'RFC 7240: respond-async, wait=N, return=minimal. What the options of the body say counts more.',
+    'respond-async, wait=10',
+  ),
+  'If-Match': header('Only if the record has one of these tags.', '"v3"'),
+  'If-None-Match': header('304 if the record still has one of these tags.', '"v3"'),
+};
+
+/** The answer to If-Match with another version, for the reference. */
+export const preconditionFailed = {
+  description: '`version_conflict`: If-Match names no version that the record has.',
+  content: { 'application/problem+json': { schema: Type.Unsafe({ $ref: '#/components/schemas/Problem' }) } },
+};
+
 const acceptAll = () => true;
 
 /**
- * For routes whose body schema only describes: the body is read by code that can say more than a schema. All other parts are
- * checked as usual.
+ * For routes whose schemas of body and headers only describe: these are read by code that can say more than a schema. The query
+ * and the path are checked as usual.
  */
-export function bodyOnlyDescribed(app: Api): FastifySchemaCompiler<object> {
+export function checkedByCode(app: Api): FastifySchemaCompiler<object> {
   return (part) => {
-    if (part.httpPart === 'body') return acceptAll;
+    if (part.httpPart === 'body' || part.httpPart === 'headers') return acceptAll;
     const compile = app.validatorCompiler;
     if (!compile) throw new Error('The server has no validator compiler.');
     return compile(part as never) as never;
