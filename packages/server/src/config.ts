@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { CollectionMount, EngineOptions, Limits } from '@docket/engine';
+import type { AnyCollectionMount, EngineOptions, Limits } from '@docket/engine';
 import { defaultLimits } from '@docket/engine';
 import { shortestKey } from './api-keys.ts';
 
@@ -15,7 +15,7 @@ export interface Settings
   extends Pick<EngineOptions, 'poolSize' | 'workers' | 'syncBudgetMs' | 'jobTtlSeconds' | 'idempotencyTtlSeconds'> {
   limits?: Partial<Limits>;
   /** Collections beside the built-in ones. */
-  collections?: readonly CollectionMount<never>[];
+  collections?: readonly AnyCollectionMount[];
   /** Scheme and authority under which clients reach the server, for links: https://docket.example.com */
   publicUrl?: string;
 }

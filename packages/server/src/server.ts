@@ -59,11 +59,18 @@ async function startParts(
     databaseUrl = embedded.url;
     newDatabase = embedded.created;
   }
+  const metrics = createMetrics();
+  collectProcessMetrics(metrics);
   const engine = createEngine({
     ...engineSettings,
     databaseUrl,
     logger,
     collections: [...collections, ...(ownCollections ?? [])],
+    onDecided: ({ collection, succeeded, failed, notProcessed }) => {
+      metrics.countItems(collection, 'succeeded', succeeded);
+      metrics.countItems(collection, 'failed', failed);
+      metrics.countItems(collection, 'not_processed', notProcessed);
+    },
   });
   started.push(() => engine.stop());
   await engine.migrate([migrations]);
@@ -71,8 +78,6 @@ async function startParts(
   const newKey = await ensureFirstKey(engine.pool, firstTenant, config.adminKey);
   await seed(config, engine, newDatabase, logger);
 
-  const metrics = createMetrics();
-  collectProcessMetrics(metrics);
   const app = await buildApp({
     engine,
     keys: new ApiKeys(engine.pool),

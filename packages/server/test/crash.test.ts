@@ -199,25 +199,44 @@ describe('a server that is killed in the middle of jobs', () => {
 describe('a server that is asked to stop in the middle of jobs', () => {
   it('answers what waits, ends well, and goes on with the jobs when it is started again', async () => {
     const first = await processes.start(env);
-    const { call } = first;
     for (const ids of [broadIds, [...repeatedIds, ...batchIds]]) await createCases(first, ids);
-    const jobs = await submitJobs(call);
     const sql = await processes.embeddedSql();
-    const last = jobs.broad.at(-1) as string;
-    const waiting = call('GET', `/api/v1/jobs/${last}/status?wait=60`);
-    const fields = { title: 'Waited for' };
-    const body = { items: broadIds.map((id) => ({ id, fields })), options: { waitForCompletion: true, priority: 'low' } };
-    const waitedFor = call('POST', '/api/v1/cases/bulk-update', body, { 'idempotency-key': 'waited-for' });
-    const preferred = call('POST', '/api/v1/cases/bulk-update', { items: body.items, options: { priority: 'low' } }, { prefer: 'wait=60' });
+    const letGo = await holdLocks(sql, 'select from docket.cases where case_id = $1 for update', [batchIds[0]]);
+    const jobs = await submitJobs(first.call);
+    const asked = first.call('GET', `/api/v1/jobs/${jobs.broad.at(-1)}/status?wait=60`);
+    const items = numbered('MISSING', 300).map((id) => ({ id, fields: { priority: 'low' } }));
+    const waiting = [{ waitForCompletion: true }, {}].map((options) =>
+      first.call(
+        'POST',
+        '/api/v1/cases/bulk-update',
+        { items, options: { ...options, priority: 'low' } },
+        { prefer: 'wait=60' },
+      ),
+    );
+    const blocked = sendBatch(first.call, 'blocked');
+    await waitForLock(sql, 'docket');
     await waitUntil(async () => {
-      const { rows } = await sql.query("select count(*)::int as jobs from docket.jobs where priority = 0");
-      return rows[0].jobs === 2 && (await countDoneChunks(sql)) >= 5;
+      const { rows } = await sql.query('select count(*)::int as waiting from docket.jobs where priority = 0');
+      return rows[0].waiting === waiting.length && (await countDoneChunks(sql)) >= 5;
     }, 'all jobs are there, and chunks are done');
-    const batch = sendBatch(call, 'at-the-end');
-    await waitUntil(async () => (await sql.query("select from docket.idempotency_keys where key = 'at-the-end'")).rows.length > 0, 'x');
+
     const began = performance.now();
-    expect(await first.stop()).toBe(0);
-    console.log('stop took', performance.now() - began);
-    for (const p of [waiting, waitedFor, preferred, batch]) console.log(await p.then((a) => [a.status, a.text.slice(0, 300)], String));
+    const exit = first.stop();
+    const answered = await asked;
+    expect([answered.status, answered.body.status === 'completed']).toEqual([200, false]);
+    for (const { status, body } of await Promise.all(waiting)) {
+      expect([status, ['pending', 'running'].includes(body.status)]).toEqual([202, true]);
+    }
+    const { status, body } = await blocked;
+    expect([status, body.results[0].error.code]).toEqual([200, 'deadline_exceeded']);
+    expect(body.summary).toEqual({ total: 200, succeeded: 199, failed: 0, notProcessed: 1 });
+    await letGo().catch(() => undefined);
+    expect(await exit).toBe(0);
+    expect(performance.now() - began).toBeLessThan(8_000);
+
+    const second = await processes.start(env);
+    const restarted = await processes.embeddedSql();
+    await checkEffects(second.call, restarted, jobs);
+    expect(await second.stop()).toBe(0);
   }, 120_000);
 });

@@ -1,71 +1,14 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
+import { adminKey, ServerProcesses } from './server-processes.ts';
 
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-const running = new Set<ChildProcess>();
-let directory: string;
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'docket-process-'));
-});
-
-afterAll(async () => {
-  await Promise.all([...running].map(stop));
-  await rm(directory, { recursive: true, force: true });
-});
-
-interface Started {
-  child: ChildProcess;
-  url: string;
-  output(): string;
-}
-
-function launch(env: Record<string, string>): { child: ChildProcess; output(): string } {
-  const child = spawn(process.execPath, ['--conditions=docket-source', main], {
-    cwd: directory,
-    env: {
-      PATH: process.env.PATH ?? '',
-      HOST: '127.0.0.1',
-      PORT: '0',
-      LOG_LEVEL: 'warn',
-      DOCKET_DATA_DIR: 'data',
-      ...env,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  running.add(child);
-  child.on('exit', () => running.delete(child));
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (part) => (text += part));
-  return { child, output: () => text };
-}
-
-async function start(env: Record<string, string> = {}): Promise<Started> {
-  const { child, output } = launch(env);
-  const url = await expect
-    .poll(() => /^docket ready at (\S+)/m.exec(output())?.[1] ?? (child.exitCode === null ? undefined : output()), {
-      timeout: 30_000,
-    })
-    .toMatch(/^http:/)
-    .then(() => /^docket ready at (\S+)/m.exec(output())?.[1] as string);
-  return { child, url, output };
-}
-
-async function stop(child: ChildProcess): Promise<number | null> {
-  if (child.exitCode !== null) return child.exitCode;
-  const exit = once(child, 'exit');
-  child.kill('SIGTERM');
-  return (await exit)[0] as number | null;
-}
+const processes = new ServerProcesses();
+afterEach(() => processes.clear(), 60_000);
 
 it('prints a key and a call that works as pasted, stops cleanly, and keeps its data', async () => {
-  const first = await start();
+  const first = await processes.start();
   await expect.poll(() => first.output()).toContain('Reference:');
   const text = first.output();
   expect(text.match(/ready/g)).toHaveLength(1);
@@ -73,9 +16,9 @@ it('prints a key and a call that works as pasted, stops cleanly, and keeps its d
   const curl = /^curl [\s\S]*?\]'$/m.exec(text)?.[0] ?? '';
   const { stdout } = await promisify(execFile)('bash', ['-c', curl]);
   expect(JSON.parse(stdout)).toMatchObject({ updated: 3, failed: 0, summary: { succeeded: 3 } });
-  expect(await stop(first.child)).toBe(0);
+  expect(await first.stop()).toBe(0);
 
-  const second = await start();
+  const second = await processes.start();
   const headers = { authorization: `Bearer ${key}` };
   const [id] = /INC\d+/.exec(curl) ?? [];
   const found = (await (await fetch(`${second.url}/api/v1/cases/${id}`, { headers })).json()) as { status: string };
@@ -83,15 +26,15 @@ it('prints a key and a call that works as pasted, stops cleanly, and keeps its d
   expect(second.output()).not.toContain('dk_');
 
   const port = new URL(second.url).port;
-  const third = launch({ PORT: port, DOCKET_DATA_DIR: 'other', DOCKET_SEED: 'none' });
-  expect((await once(third.child, 'exit'))[0]).toBe(1);
+  const third = await processes.launch({ PORT: port, DOCKET_DATA_DIR: 'other', DOCKET_SEED: 'none' });
+  expect(await third.exited).toBe(1);
   expect(third.output().trim().split('\n')).toEqual([expect.stringContaining(`port ${port} on 127.0.0.1 is in use`)]);
-  expect(await stop(second.child)).toBe(0);
+  expect(await second.stop()).toBe(0);
 }, 60_000);
 
 it('does not print a key that it was given', async () => {
   const given = 'a-key-of-the-operator';
-  const server = await start({
+  const server = await processes.start({
     DOCKET_ADMIN_KEY: given,
     DOCKET_DATA_DIR: 'given',
     DOCKET_SEED: 'none',
@@ -101,16 +44,35 @@ it('does not print a key that it was given', async () => {
   expect(server.output()).not.toContain(given);
   const response = await fetch(`${server.url}/api/v1/limits`, { headers: { 'x-api-key': given } });
   expect(response.status).toBe(200);
-  expect(await stop(server.child)).toBe(0);
+  expect(await server.stop()).toBe(0);
 }, 60_000);
 
 it('says in plain words why it does not start', async () => {
-  const { child, output } = launch({ PORT: 'x', LOG_LEVEL: 'loud' });
-  expect((await once(child, 'exit'))[0]).toBe(1);
+  const { exited, output } = await processes.launch({ PORT: 'x', LOG_LEVEL: 'loud' });
+  expect(await exited).toBe(1);
   expect(output()).toContain('PORT is "x"');
   expect(output()).toContain('LOG_LEVEL is "loud"');
   expect(output()).not.toContain('    at ');
-  const away = launch({ DATABASE_URL: 'postgres://127.0.0.1:1/none' });
-  expect((await once(away.child, 'exit'))[0]).toBe(1);
+  const away = await processes.launch({ DATABASE_URL: 'postgres://127.0.0.1:1/none' });
+  expect(await away.exited).toBe(1);
   expect(away.output()).toContain('the database cannot be reached');
 });
+
+it('does not start on a data directory that another server uses, and leaves that one alone', async () => {
+  const env = { DOCKET_ADMIN_KEY: adminKey, DOCKET_SEED: 'none', DOCKET_DATA_DIR: 'shared' };
+  const first = await processes.start(env);
+  const created = await first.call('POST', '/api/v1/cases', { caseId: 'KEPT', title: 'Kept' });
+  expect(created.status).toBe(201);
+
+  const second = await processes.launch(env);
+  expect(await second.exited).toBe(1);
+  const [told, ...more] = second.output().trim().split('\n');
+  expect(more).toEqual([]);
+  expect(told).toContain(`${join(await processes.directory(), 'shared')} is in use by process ${first.child.pid}`);
+  for (const way of ['Stop that process', 'DOCKET_DATA_DIR', 'DATABASE_URL']) expect(told).toContain(way);
+
+  const { status, body } = await first.call('PATCH', '/api/v1/cases/KEPT', { title: 'Kept and changed' });
+  expect([status, body.version]).toEqual([200, 2]);
+  expect(first.output()).not.toContain('lost');
+  expect(await first.stop()).toBe(0);
+}, 60_000);

@@ -376,7 +376,7 @@ describe('idempotency', () => {
         call('POST', '/api/v1/cases/bulk-update', [{ caseId, title: 'once' }], headers(caseId)),
       ),
     );
-    expect(new Set(answers.map(({ status }) => status)).isSubsetOf(new Set([200, 409]))).toBe(true);
+    expect(answers.every(({ status }) => status === 200 || status === 409)).toBe(true);
     expect(new Set(answers.filter(({ status }) => status === 200).map(({ body }) => body.jobId)).size).toBe(1);
     expect((await call('GET', `/api/v1/cases/${caseId}/history`)).body.items).toHaveLength(2);
   });

@@ -1,6 +1,6 @@
-import type { CollectionMount } from '@docket/engine';
+import type { AnyCollectionMount } from '@docket/engine';
 import { cases } from './cases.ts';
 import { orders } from './orders.ts';
 
 /** The collections that the server has without any configuration. */
-export const collections = [cases, orders] as unknown as readonly CollectionMount<never>[];
+export const collections: readonly AnyCollectionMount[] = [cases, orders];

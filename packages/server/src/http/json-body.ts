@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto';
 import { findUnstorableText, type InputError, isJsonObject, type Json, pointerSegment } from '@docket/engine';
-import type { FastifyRequest } from 'fastify';
 import type { Api } from './api.ts';
 import { findSyntaxError } from './json-syntax.ts';
 import { ApiError } from './problems.ts';
@@ -32,11 +30,6 @@ export function readJsonBodies(app: Api): void {
       }
     },
   );
-}
-
-/** SHA-256 of the body as it was sent, in hex: what an idempotency key is bound to. */
-export function payloadHash(request: FastifyRequest): string {
-  return createHash('sha256').update(request.rawBody).digest('hex');
 }
 
 function refuseCompressed(encoding: string | undefined): void {

@@ -48,6 +48,7 @@ export async function answerBatch(
       : {}),
     ...idempotencyOf(request, engine.limits.textLength, [operation, collection.name]),
     ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
+    signal: deps.closing,
   });
   reply.header('vary', 'Prefer');
   const applied = preferenceApplied(takenIntoAccount(preferences, outcome));

@@ -60,7 +60,8 @@ function paramsOf(collection: Collection<never>): TSchema {
   return Type.Object({ [collection.idField]: Type.String({ description: 'The id of the record.' }) });
 }
 
-function registerReads(app: Api, { engine }: Deps, collection: Collection<never>): void {
+function registerReads(app: Api, deps: Deps, collection: Collection<never>): void {
+  const { engine } = deps;
   const { name, idField } = collection;
   const path = `/${collection.path}`;
   const examples = examplesOf(collection);
@@ -115,12 +116,19 @@ function registerReads(app: Api, { engine }: Deps, collection: Collection<never>
     {
       serializerCompiler: serializedAsIs,
       validatorCompiler: checkedByCode(app),
-      config: { problems: ['not_found'] },
+      config: { problems: ['not_found', 'job_not_found', 'deadline_exceeded', 'invalid_parameter'] },
       schema: {
         tags: [name],
         summary: `Read one of ${name}`,
-        description: 'Read from the primary, after the request arrived: whatever was acknowledged before is in it.',
+        description:
+          'Read from the primary, after the request arrived: whatever was acknowledged before is in it. With `afterJob`, read once that job has decided this record; `deadline_exceeded` when that takes longer than `wait`.',
         params: paramsOf(collection),
+        querystring: Type.Object({
+          afterJob: Type.Optional(Type.String({ description: 'Answer once this job has decided this record.' })),
+          wait: Type.Optional(
+            Type.Integer({ minimum: 0, maximum: 60, description: 'Seconds to wait for `afterJob`. Default: 10.' }),
+          ),
+        }),
         headers: Type.Object({ 'If-None-Match': requestHeaders['If-None-Match'] }),
         response: {
           200: { ...Resource, description: 'The record.', examples: [examples.record], headers: etagHeader } as TSchema,
@@ -130,6 +138,9 @@ function registerReads(app: Api, { engine }: Deps, collection: Collection<never>
     },
     async (request, reply) => {
       const id = idOf(request, collection);
+      const { afterJob, wait } = request.query as { afterJob?: string; wait?: number };
+      if (afterJob !== undefined) await waitForDecision(deps, request, { id, jobId: afterJob, seconds: wait ?? 10 });
+      else if (wait !== undefined) throw waitWithoutJob();
       const record = await engine.readRecord(request.caller.tenantId, name, id);
       if (!record) throw notFound(collection, id);
       const etag = etagOf(record);
@@ -138,6 +149,23 @@ function registerReads(app: Api, { engine }: Deps, collection: Collection<never>
       return presentRecord(collection, record);
     },
   );
+}
+
+async function waitForDecision(
+  { engine, closing }: Deps,
+  request: FastifyRequest,
+  { id, jobId, seconds }: { id: string; jobId: string; seconds: number },
+): Promise<void> {
+  const { tenantId } = request.caller;
+  const decided = await engine.waitForRecord({ tenantId, jobId, id, timeoutMs: seconds * 1_000, signal: closing });
+  if (decided) return;
+  const message = `The job ${jobId} has not decided this record within ${seconds} s. Ask again, or read without \`afterJob\`.`;
+  throw new ApiError('deadline_exceeded', message, { retryAfter: 1 });
+}
+
+function waitWithoutJob(): ApiError {
+  const message = '`wait` says how long to wait for the job in `afterJob`; give both.';
+  return new ApiError('invalid_parameter', message, { errors: [{ pointer: '/wait', message }] });
 }
 
 function registerWrites(app: Api, { engine }: Deps, collection: Collection<never>): void {
