@@ -61,8 +61,10 @@ export { type Lifecycle, lifecycleProblems } from './domain/lifecycle.ts';
 export { mergePatch } from './domain/merge-patch.ts';
 export { createEngine } from './runtime/create-engine.ts';
 export type {
+  AnyCollectionMount,
   Caller,
   CollectionMount,
+  DecidedItems,
   Engine,
   EngineLogger,
   EngineOptions,

@@ -4,9 +4,11 @@ import {
   defineCollection,
   type Engine,
   type EngineOptions,
+  type ItemResult,
   type Json,
   parseBatch,
   type Submission,
+  type SubmitOutcome,
 } from '@docket/engine';
 import pg from 'pg';
 import Type from 'typebox';
@@ -80,6 +82,8 @@ export interface Fixture {
   createEngine(options?: Partial<EngineOptions>): Promise<Engine>;
   /** Writes widgets straight into the table: w0, w1, ... */
   seed(count: number, options?: { status?: string; tenantId?: string }): Promise<string[]>;
+  /** The same in an empty table, without the changes of the records that were there. */
+  reseed(count: number, options?: { status?: string; tenantId?: string }): Promise<string[]>;
   submit(body: Json, rest?: Partial<Submission>): ReturnType<Engine['submit']>;
   close(): Promise<void>;
 }
@@ -106,17 +110,24 @@ export async function openFixture(options: Partial<EngineOptions> = {}): Promise
     return engine;
   };
   const engine = await open();
+  const seed: Fixture['seed'] = async (count, { status = 'draft', tenantId = 'acme' } = {}) => {
+    await sql.query(
+      `insert into widgets select $1, 'w' || n, 'name ' || n, $2, 1, null, '{}', 1, now(), now() from generate_series(0, $3::int - 1) n`,
+      [tenantId, status, count],
+    );
+    return Array.from({ length: count }, (_, index) => `w${index}`);
+  };
   return {
     engine,
     url: database.url,
     sql,
     createEngine: open,
-    seed: async (count, { status = 'draft', tenantId = 'acme' } = {}) => {
+    seed,
+    reseed: async (count, options) => {
       await sql.query(
-        `insert into widgets select $1, 'w' || n, 'name ' || n, $2, 1, null, '{}', 1, now(), now() from generate_series(0, $3::int - 1) n`,
-        [tenantId, status, count],
+        'truncate widgets, docket.changes, docket.jobs, docket.job_chunks, docket.item_keys, docket.runnable_jobs',
       );
-      return Array.from({ length: count }, (_, index) => `w${index}`);
+      return await seed(count, options);
     },
     submit: (body, rest = {}) => engine.submit(submissionOf(engine, body, rest)),
     close: async () => {
@@ -125,6 +136,18 @@ export async function openFixture(options: Partial<EngineOptions> = {}): Promise
       await database.drop();
     },
   };
+}
+
+/** The results of a submission that is answered with all of them. */
+export async function resultsOf(outcome: Promise<SubmitOutcome>): Promise<ItemResult[]> {
+  const answer = await outcome;
+  if (answer.kind !== 'results' || answer.results === null) throw new Error('The answer holds no results.');
+  return answer.results;
+}
+
+/** Each result in a word: its code, or whether the record changed. */
+export function verdicts(results: readonly ItemResult[]): string[] {
+  return results.map((one) => one.error?.code ?? (one.changed ? 'changed' : 'unchanged'));
 }
 
 export function submissionOf(engine: Engine, body: Json, rest: Partial<Submission> = {}): Submission {

@@ -1,6 +1,6 @@
 import { type InputError, RequestError } from './codes.ts';
 import type { Collection, Rejection } from './collection.ts';
-import { isJsonObject, type Json, type JsonObject, pointerSegment } from './json.ts';
+import { isJsonObject, type Json, type JsonObject, pointerSegment, setMember } from './json.ts';
 
 export type BatchOperation = 'update' | 'create';
 
@@ -59,7 +59,7 @@ export const defaultLimits: Limits = {
   syncMaxItems: 1_000,
   bodyItems: 10_000,
   itemBytes: 65_536,
-  bodyBytes: 64 * 1024 * 1024,
+  bodyBytes: 16 * 1024 * 1024,
   idLength: 255,
   textLength: 255,
 };
@@ -87,6 +87,9 @@ const defaultOptions: BatchOptions = {
   label: undefined,
 };
 
+/** What PostgreSQL's `integer` holds. */
+const greatestInteger = 2_147_483_647;
+
 type OptionRule = (value: Json, limits: Limits) => string | undefined;
 const isBoolean: OptionRule = (value) => (typeof value === 'boolean' ? undefined : 'must be true or false');
 const isOneOf =
@@ -103,7 +106,9 @@ const optionRules: Record<keyof BatchOptions, OptionRule> = {
   dryRun: isBoolean,
   atomic: isBoolean,
   maxErrors: (value) =>
-    Number.isSafeInteger(value) && (value as number) >= 1 ? undefined : 'must be a whole number from 1',
+    Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= greatestInteger
+      ? undefined
+      : `must be a whole number from 1 to ${greatestInteger}`,
   onDeadline: isOneOf('return', 'continue'),
   return: isOneOf('representation', 'minimal'),
   priority: isOneOf(...priorities),
@@ -175,7 +180,10 @@ export function parseBatch(params: ParseBatchParams): ParsedBatch {
     ]);
   }
   const options = parseOptions(body.options, limits);
-  if (list === 'where') return { content: parseSelection(params, body), options };
+  if (list === 'where') {
+    refuseLargeItem(body.fields ?? null, '`fields`', '/fields', limits);
+    return { content: parseSelection(params, body), options };
+  }
   return { content: { kind: 'items', items: parseItems(params, body[list], `/${list}`) }, options };
 }
 
@@ -221,7 +229,7 @@ function parseItems(params: ParseBatchParams, list: Json | undefined, pointer: s
   for (let index = 0; index < list.length; index++) {
     const at = `${pointer}/${index}`;
     const value = list[index] as Json;
-    if (params.bodyBytes > limits.itemBytes) refuseLargeItem(value, index, at, limits);
+    if (params.bodyBytes > limits.itemBytes) refuseLargeItem(value, `Item ${index}`, at, limits);
     const item = parseItem(params, value, at, errors);
     if (item) items.push(item);
     if (errors.length >= shownErrors) break;
@@ -230,10 +238,10 @@ function parseItems(params: ParseBatchParams, list: Json | undefined, pointer: s
   return items;
 }
 
-function refuseLargeItem(value: Json, index: number, pointer: string, limits: Limits): void {
+function refuseLargeItem(value: Json, what: string, pointer: string, limits: Limits): void {
   const bytes = Buffer.byteLength(JSON.stringify(value));
   if (bytes <= limits.itemBytes) return;
-  throw new RequestError('batch_too_large', `Item ${index} is ${bytes} bytes; an item may be ${limits.itemBytes}.`, {
+  throw new RequestError('batch_too_large', `${what} is ${bytes} bytes; an item may be ${limits.itemBytes}.`, {
     limit: limits.itemBytes,
     actual: bytes,
     errors: [{ pointer, message: `Must be at most ${limits.itemBytes} bytes as JSON.` }],
@@ -255,6 +263,9 @@ function parseItem(params: ParseBatchParams, value: Json, pointer: string, error
   if (Object.hasOwn(value, 'fields')) {
     if (isJsonObject(value.fields)) fields = value.fields;
     else errors.push({ pointer: `${pointer}/fields`, message: '`fields` must be an object.' });
+    if (value.id !== undefined && value[idName] !== value.id) {
+      errors.push({ pointer: `${pointer}/id`, message: `\`id\` and \`${idField}\` differ; give one.` });
+    }
     for (const name of Object.keys(value)) {
       if (wrappedMembers.includes(name) || name === idField) continue;
       errors.push({ pointer: pointer + pointerSegment(name), message: `Unknown member "${name}" beside \`fields\`.` });
@@ -262,7 +273,7 @@ function parseItem(params: ParseBatchParams, value: Json, pointer: string, error
   } else {
     for (const name in value) {
       if (name !== idName && name !== 'version' && name !== 'ref' && name !== 'idempotencyKey')
-        fields[name] = value[name] as Json;
+        setMember(fields, name, value[name] as Json);
     }
   }
   const id = value[idName];

@@ -9,19 +9,29 @@ export function encodeCursor(scope: string, position: Json[]): string {
   return Buffer.from(JSON.stringify([scope, ...position])).toString('base64url');
 }
 
-/** Throws `invalid_parameter` for a cursor that is damaged or belongs to another list or other filters. */
-export function decodeCursor(cursor: string, scope: string): Json[] {
+/** What a part of a position must be: `integer` has 32 bits, `value` is anything but an array or object. */
+export type PositionPart = 'text' | 'integer' | 'value';
+
+const isPart: Record<PositionPart, (part: Json) => boolean> = {
+  text: (part) => typeof part === 'string',
+  integer: (part) => typeof part === 'number' && part === (part | 0),
+  value: (part) => typeof part !== 'object' || part === null,
+};
+
+/**
+ * Throws `invalid_parameter` for a cursor that is damaged, belongs to another list or other filters, or names no position of the
+ * given shape.
+ */
+export function decodeCursor(cursor: string, scope: string, shape?: readonly PositionPart[]): Json[] {
+  const bytes = Buffer.from(cursor, 'base64url');
   let content: unknown;
   try {
-    content = JSON.parse(Buffer.from(cursor, 'base64url').toString());
+    content = JSON.parse(bytes.toString());
   } catch {
     content = undefined;
   }
-  if (!Array.isArray(content)) {
-    throw new RequestError('invalid_parameter', 'The cursor is damaged. Start again without one.', {
-      errors: [{ pointer: '/cursor', message: 'Must be a `nextCursor` of this list.' }],
-    });
-  }
+  // why: the decoder skips characters that it does not know
+  if (!Array.isArray(content) || bytes.toString('base64url') !== cursor) throw damagedCursor();
   const [madeFor, ...position] = content as Json[];
   if (madeFor !== scope) {
     throw new RequestError(
@@ -32,5 +42,14 @@ export function decodeCursor(cursor: string, scope: string): Json[] {
       },
     );
   }
+  if (shape && (position.length !== shape.length || !shape.every((part, at) => isPart[part](position[at] as Json)))) {
+    throw damagedCursor();
+  }
   return position;
+}
+
+export function damagedCursor(): RequestError {
+  return new RequestError('invalid_parameter', 'The cursor is damaged. Start again without one.', {
+    errors: [{ pointer: '/cursor', message: 'Must be a `nextCursor` of this list.' }],
+  });
 }

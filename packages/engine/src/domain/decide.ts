@@ -1,6 +1,6 @@
 import type { BatchOperation, Item } from './batch.ts';
 import { isRetryable } from './codes.ts';
-import { type Collection, presentRecord, type RecordState, type Rejection } from './collection.ts';
+import { type Collection, type Field, presentRecord, type RecordState, type Rejection } from './collection.ts';
 import { type Json, type JsonObject, jsonEqual } from './json.ts';
 import { mergePatch } from './merge-patch.ts';
 
@@ -14,7 +14,7 @@ export interface ItemResult {
   changed?: boolean;
   version?: number;
   resource?: JsonObject;
-  /** In a preview: the changed fields before and after. */
+  /** In a preview: the changed fields before and after; of a record without a version also those that would stay. */
   before?: JsonObject | null;
   after?: JsonObject;
   /** True when the item's own key had been applied earlier: this is that first result. */
@@ -109,6 +109,10 @@ export function decide<Context>(params: DecideParams<Context>): Decision {
         result.before = change.before;
         result.after = change.after;
       }
+    } else if (params.preview && state.version === null) {
+      // why: without a version, only the values can tell whether the record changed before the preview is applied
+      result.before = pickFields(state, Object.keys(item.fields));
+      result.after = result.before;
     }
     if (params.representation) result.resource = presentRecord(params.collection, state);
     if (key !== undefined) firstResults.set(key, result);
@@ -165,8 +169,17 @@ function changeOf(
   after: RecordState,
   changed: readonly string[],
 ): Change {
-  const pick = (state: RecordState) => Object.fromEntries(changed.map((name) => [name, state.fields[name] ?? null]));
-  return { id: after.id, version: after.version, index, before: before ? pick(before) : null, after: pick(after) };
+  return {
+    id: after.id,
+    version: after.version,
+    index,
+    before: before ? pickFields(before, changed) : null,
+    after: pickFields(after, changed),
+  };
+}
+
+function pickFields(state: RecordState, names: readonly string[]): JsonObject {
+  return Object.fromEntries(names.map((name) => [name, state.fields[name] ?? null]));
 }
 
 interface Accepted {
@@ -206,8 +219,8 @@ function decideUpdate<Context>(
     const after = mergePatch(before, item.fields[name] as Json);
     if (jsonEqual(before, after)) continue;
     if (field.createOnly) return reject('validation_failed', `${name} cannot be changed after creation.`, name);
-    const problem = field.validate(after);
-    if (problem) return reject('validation_failed', `${name}${problem.pointer} ${problem.message}.`, name);
+    const problem = checkValue(field, after);
+    if (problem) return problem;
     fields[name] = after;
     changed.push(name);
   }
@@ -234,14 +247,17 @@ function decideCreation<Context>(
   }
   const { lifecycleField } = collection;
   for (const field of collection.fields.values()) {
-    let value =
-      item.fields[field.name] === undefined ? field.default : mergePatch(null, item.fields[field.name] as Json);
-    if (value === undefined && field.name === lifecycleField) value = collection.lifecycleOf(fields, context)?.initial;
-    const problem = field.validate(value ?? null);
-    if (problem) return reject('validation_failed', `${field.name}${problem.pointer} ${problem.message}.`, field.name);
-    fields[field.name] = value ?? null;
+    const given = item.fields[field.name];
+    fields[field.name] = (given === undefined ? field.default : mergePatch(null, given)) ?? null;
+    const problem = field.name === lifecycleField ? undefined : checkValue(field, fields[field.name] as Json);
+    if (problem) return problem;
   }
   if (lifecycleField) {
+    // why last: which lifecycle it is may depend on any of the other fields
+    if (item.fields[lifecycleField] === undefined)
+      fields[lifecycleField] ??= collection.lifecycleOf(fields, context)?.initial ?? null;
+    const problem = checkValue(collection.fields.get(lifecycleField) as Field, fields[lifecycleField] as Json);
+    if (problem) return problem;
     const rejection = checkStatus(
       collection.lifecycleOf(fields, context)?.statuses,
       fields[lifecycleField],
@@ -251,6 +267,11 @@ function decideCreation<Context>(
   }
   const version = collection.table.version ? 1 : null;
   return { state: { id: item.id, version, fields, createdAt: now, updatedAt: now }, changed: Object.keys(fields) };
+}
+
+function checkValue(field: Field, value: Json): Rejection | undefined {
+  const problem = field.validate(value);
+  return problem && reject('validation_failed', `${field.name}${problem.pointer} ${problem.message}.`, field.name);
 }
 
 function checkExpectations(item: Item, current: RecordState): Rejection | undefined {

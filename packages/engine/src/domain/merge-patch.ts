@@ -1,4 +1,4 @@
-import { isJsonObject, type Json, type JsonObject } from './json.ts';
+import { isJsonObject, type Json, type JsonObject, setMember } from './json.ts';
 
 /**
  * Applies an RFC 7396 JSON merge patch: a member that is null is removed, an object is merged, anything else (arrays too)
@@ -9,7 +9,7 @@ export function mergePatch(target: Json | undefined, patch: Json): Json {
   const merged: JsonObject = isJsonObject(target) ? { ...target } : {};
   for (const [name, value] of Object.entries(patch)) {
     if (value === null) delete merged[name];
-    else merged[name] = mergePatch(merged[name], value);
+    else setMember(merged, name, mergePatch(Object.hasOwn(merged, name) ? merged[name] : undefined, value));
   }
   return merged;
 }

@@ -50,7 +50,8 @@ const nothingWritten = Promise.resolve();
  * Applies items within a transaction that the caller commits: locks the records, decides, writes them and their changes.
  * Fails with the database's error when an item breaks a constraint, unless `isolate` is set.
  */
-export async function applyItems(tx: Transaction, params: ApplyParams): Promise<Applied> {
+export async function applyItems(tx: Transaction, given: ApplyParams): Promise<Applied> {
+  const params = given.operation === 'create' ? { ...given, items: refuseImpossibleIds(given) } : given;
   const { mount, tenantId, items } = params;
   const keys = params.dryRun ? [] : items.flatMap((item) => item.idempotencyKey ?? []);
   const firstResults = keys.length === 0 ? new Map() : await claimItemKeys(tx, { ...keyScope(params), keys });
@@ -69,6 +70,14 @@ export async function applyItems(tx: Transaction, params: ApplyParams): Promise<
     results: applied.results,
     written: Promise.all([applied.written, storeItemResults(tx, { ...keyScope(params), results: fresh })]),
   };
+}
+
+/** A record cannot be created under an id that its column does not hold as it is given (`007` in an integer column). */
+function refuseImpossibleIds({ mount: { collection, store }, items }: ApplyParams): readonly Item[] {
+  if (items.every((item) => store.isPossibleId(item.id))) return items;
+  const message = `The table cannot hold this ${collection.idField} as it is.`;
+  const verdict: Rejection = { code: 'validation_failed', message, field: collection.idField };
+  return items.map((item) => (store.isPossibleId(item.id) ? item : { ...item, verdict }));
 }
 
 function keyScope({ mount, tenantId, jobUuid, keyTtlSeconds }: ApplyParams) {

@@ -81,8 +81,7 @@ export async function applyPreview(
 
 /** The item, guarded by what the preview saw of its record. */
 function asPreviewed(item: Item, result: ItemResult): Item {
-  const { id, fields, ref } = item;
-  const kept: Item = ref === undefined ? { id, fields } : { id, fields, ref };
+  const { version: _, ...kept } = item;
   if (result.status !== 'succeeded') {
     return {
       ...kept,

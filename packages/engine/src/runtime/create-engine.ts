@@ -37,6 +37,7 @@ export function createEngine(options: EngineOptions): Engine {
     jobTtlSeconds: options.jobTtlSeconds ?? 7 * 24 * 3600,
     idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? 24 * 3600,
   };
+  const onDecided = options.onDecided ?? (() => {});
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
   let stopped: Promise<void> | undefined;
@@ -65,11 +66,14 @@ export function createEngine(options: EngineOptions): Engine {
       await live.start();
     },
     startWorkers: async () => {
+      // why: a worker that knows no collection fails every item
+      if (mounts.size < options.collections.length) throw new Error('Call `checkTables` before `startWorkers`.');
       runner ??= new Runner({
         pool: workerPool,
         mounts,
         live,
         logger,
+        onDecided,
         concurrency: workers,
         keyTtlSeconds: settings.idempotencyTtlSeconds,
       });
@@ -78,6 +82,7 @@ export function createEngine(options: EngineOptions): Engine {
     stop: () => {
       stopped ??= (async () => {
         await runner?.stop();
+        jobs.stopWaiting();
         await live.stop();
         await Promise.all([workerPool.end(), pool.end()]);
       })();
@@ -94,7 +99,7 @@ export function createEngine(options: EngineOptions): Engine {
       }
     },
 
-    submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs }, submission)),
+    submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs, onDecided }, submission)),
     applyPreview: (caller, jobId) =>
       guard(() => applyPreview({ pool, jobs, jobTtlSeconds: settings.jobTtlSeconds }, caller, jobId)),
 
@@ -106,6 +111,7 @@ export function createEngine(options: EngineOptions): Engine {
 
     getJob: (tenantId, jobId) => guard(() => jobs.get(tenantId, jobId)),
     waitForJob: (tenantId, jobId, timeoutMs, signal) => guard(() => jobs.wait(tenantId, jobId, timeoutMs, signal)),
+    waitForRecord: (params) => guard(() => jobs.waitForRecord(params)),
     listJobs: (params) => guard(() => jobs.list(params)),
     jobResults: (params) => guard(() => jobs.results(params)),
     streamResults: (params) => jobs.stream(params),

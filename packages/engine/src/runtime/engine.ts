@@ -12,6 +12,20 @@ export interface CollectionMount<Context = unknown> {
   loadContext?: (db: Database, tenantId: string) => Promise<Context>;
 }
 
+/** A mount whatever its context is. */
+export interface AnyCollectionMount {
+  collection: Collection<never>;
+  loadContext?: (db: Database, tenantId: string) => Promise<unknown>;
+}
+
+/** Items whose fate was committed just now. */
+export interface DecidedItems {
+  collection: string;
+  succeeded: number;
+  failed: number;
+  notProcessed: number;
+}
+
 export interface EngineLogger {
   info(details: object, message: string): void;
   warn(details: object, message: string): void;
@@ -21,8 +35,10 @@ export interface EngineLogger {
 export interface EngineOptions {
   /** PostgreSQL connection string. */
   databaseUrl: string;
-  collections: readonly CollectionMount<never>[];
+  collections: readonly AnyCollectionMount[];
   logger: EngineLogger;
+  /** Called after each commit that decided items in this process; for metrics. */
+  onDecided?: (items: DecidedItems) => void;
   limits?: Partial<Limits>;
   /** Connections for requests; workers have their own. Default 10. */
   poolSize?: number;
@@ -57,6 +73,11 @@ export interface Submission extends Caller {
   idempotency?: { key: string; payloadHash: string };
   /** W3C trace context of the request, carried into the job. */
   traceparent?: string;
+  /**
+   * Ends the time that the answer may take: a job is answered as it stands, a synchronous batch as at its deadline. What was
+   * applied stays applied.
+   */
+  signal?: AbortSignal;
 }
 
 /**
@@ -141,6 +162,17 @@ export interface Engine {
   getJob(tenantId: string, jobId: string): Promise<Job>;
   /** The job as it is when it ends, or after `timeoutMs`, whichever comes first. Throws `job_not_found`. */
   waitForJob(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job>;
+  /**
+   * Waits until a job has decided a record, at most `timeoutMs`: true then, or when the job does not hold the record. Throws
+   * `job_not_found`.
+   */
+  waitForRecord(params: {
+    tenantId: string;
+    jobId: string;
+    id: string;
+    timeoutMs: number;
+    signal?: AbortSignal | undefined;
+  }): Promise<boolean>;
   /** Newest first. */
   listJobs(params: {
     tenantId: string;

@@ -1,9 +1,15 @@
 import { RequestError } from '../domain/codes.ts';
-import { decodeCursor, encodeCursor } from '../domain/cursor.ts';
+import { damagedCursor, decodeCursor, encodeCursor } from '../domain/cursor.ts';
 import type { ItemResult } from '../domain/decide.ts';
 import { parseJobId, presentJobId } from '../domain/ids.ts';
 import { isTerminal, type Job } from '../domain/job.ts';
-import { nextPendingChunk, readResults, type StoredChunk } from '../storage/chunk-store.ts';
+import {
+  arePending,
+  nextPendingChunk,
+  pendingChunksOf,
+  readResults,
+  type StoredChunk,
+} from '../storage/chunk-store.ts';
 import type { Pool } from '../storage/database.ts';
 import { findJob, type JobFilter, listJobs } from '../storage/job-store.ts';
 import type { Page, ResultRow } from './engine.ts';
@@ -11,6 +17,8 @@ import type { Live } from './live.ts';
 
 /** How often a wait looks for itself, in case a notification was lost. */
 const lookAgainMs = 1_000;
+/** A chunk's end is not notified, only its job's. */
+const chunkLookMs = 50;
 
 interface ResultsParams {
   tenantId: string;
@@ -22,6 +30,7 @@ interface ResultsParams {
 export class JobReader {
   readonly #pool: Pool;
   readonly #live: Live;
+  readonly #stopping = new AbortController();
 
   constructor(pool: Pool, live: Live) {
     this.#pool = pool;
@@ -37,36 +46,76 @@ export class JobReader {
     );
   }
 
+  /** Ends every wait, now and later, with the job as it is. */
+  stopWaiting(): void {
+    this.#stopping.abort();
+  }
+
   async wait(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
-    const deadline = performance.now() + timeoutMs;
+    let job = await this.get(tenantId, jobId);
+    const look = async () => {
+      job = await this.get(tenantId, jobId);
+      return isTerminal(job.status);
+    };
+    if (!isTerminal(job.status)) await this.#waitUntil(look, { jobId, timeoutMs, everyMs: lookAgainMs, signal });
+    return job;
+  }
+
+  /** True once the job has decided the record, or holds it nowhere; false when that took too long. Throws `job_not_found`. */
+  async waitForRecord(params: {
+    tenantId: string;
+    jobId: string;
+    id: string;
+    timeoutMs: number;
+    signal?: AbortSignal | undefined;
+  }): Promise<boolean> {
+    const { tenantId, jobId, id, timeoutMs, signal } = params;
+    const job = await this.get(tenantId, jobId);
+    const jobUuid = parseJobId(jobId) as string;
+    if (isTerminal(job.status)) return true;
+    const chunks = await pendingChunksOf(this.#pool, tenantId, jobUuid, id);
+    if (chunks.length === 0) return true;
+    const look = async () => !(await arePending(this.#pool, tenantId, jobUuid, chunks));
+    return await this.#waitUntil(look, { jobId, timeoutMs, everyMs: chunkLookMs, signal });
+  }
+
+  /** Looks again whenever the job ends or the time between looks has passed. Gives back what the last look said. */
+  async #waitUntil(
+    look: () => Promise<boolean>,
+    options: { jobId: string; timeoutMs: number; everyMs: number; signal: AbortSignal | undefined },
+  ): Promise<boolean> {
+    const { jobId, signal } = options;
+    const deadline = performance.now() + options.timeoutMs;
     let wake = () => {};
     const stops = [
       this.#live.on('docket_job_ended', (ended) => ended === jobId && wake()),
       this.#live.on('resync', () => wake()),
     ];
+    const signals = signal ? [signal, this.#stopping.signal] : [this.#stopping.signal];
     const onAbort = () => wake();
-    signal?.addEventListener('abort', onAbort);
+    for (const one of signals) one.addEventListener('abort', onAbort);
     try {
       for (;;) {
         // why: the next notification is awaited before the look, so that none in between is missed
         const woken = new Promise<void>((resolve) => {
           wake = resolve;
         });
-        const job = await this.get(tenantId, jobId);
+        if (await look()) return true;
         const left = deadline - performance.now();
-        if (isTerminal(job.status) || left <= 0 || signal?.aborted) return job;
-        await Promise.race([woken, timer(Math.min(left, lookAgainMs))]);
+        if (left <= 0 || signals.some((one) => one.aborted)) return false;
+        await Promise.race([woken, timer(Math.min(left, options.everyMs))]);
       }
     } finally {
       for (const stop of stops) stop();
-      signal?.removeEventListener('abort', onAbort);
+      for (const one of signals) one.removeEventListener('abort', onAbort);
     }
   }
 
   async list(params: JobFilter & { tenantId: string; limit: number; cursor?: string | undefined }): Promise<Page<Job>> {
     const { tenantId, limit, cursor, ...filter } = params;
     const scope = JSON.stringify(['jobs', filter.status, filter.collection, filter.label]);
-    const [after] = cursor === undefined ? [] : decodeCursor(cursor, scope);
+    const [after] = cursor === undefined ? [] : decodeCursor(cursor, scope, ['text']);
+    if (after !== undefined && !parseJobId(after as string)) throw damagedCursor();
     const jobs = await listJobs(this.#pool, tenantId, filter, after as string | undefined, limit + 1);
     return pageOf(jobs, limit, (job) => encodeCursor(scope, [job.jobId]));
   }
@@ -75,7 +124,8 @@ export class JobReader {
     const { tenantId, jobId, status, limit, cursor } = params;
     await this.get(tenantId, jobId);
     const scope = JSON.stringify(['results', jobId, status]);
-    const [chunkNo = 0, index = -1] = cursor === undefined ? [] : (decodeCursor(cursor, scope) as number[]);
+    const [chunkNo = 0, index = -1] =
+      cursor === undefined ? [] : (decodeCursor(cursor, scope, ['integer', 'integer']) as number[]);
     const found: { result: ItemResult; chunkNo: number }[] = [];
     for await (const chunk of this.#chunks(params, chunkNo)) {
       for (const result of chunk.results) {

@@ -3,7 +3,7 @@ import type { Collection } from '../domain/collection.ts';
 import type { Database } from '../storage/database.ts';
 import { RecordStore } from '../storage/record-store.ts';
 import { inspectTable, TableError } from '../storage/table-check.ts';
-import type { CollectionMount } from './engine.ts';
+import type { AnyCollectionMount } from './engine.ts';
 
 /** A collection whose table has been checked, ready to be read and written. */
 export interface MountedCollection {
@@ -15,7 +15,7 @@ export interface MountedCollection {
 /** Checks every collection's table against its definition. Throws one TableError that names every difference. */
 export async function mountCollections(
   db: Database,
-  mounts: readonly CollectionMount<never>[],
+  mounts: readonly AnyCollectionMount[],
 ): Promise<Map<string, MountedCollection>> {
   const problems: string[] = [];
   const mounted = new Map<string, MountedCollection>();

@@ -5,6 +5,7 @@ import { parseJobId } from '../domain/ids.ts';
 import type { Json, JsonObject } from '../domain/json.ts';
 import { listChanges } from '../storage/change-store.ts';
 import type { Database } from '../storage/database.ts';
+import { refusingDamagedCursor } from '../storage/errors.ts';
 import type { HistoryEntry, Page } from './engine.ts';
 import { pageOf } from './job-reader.ts';
 import type { MountedCollection } from './mounts.ts';
@@ -42,9 +43,9 @@ export async function listRecords(
     sort,
     Object.entries(params.where).sort(([left], [right]) => (left < right ? -1 : 1)),
   ]);
-  const after = params.cursor === undefined ? undefined : decodeCursor(params.cursor, scope);
+  const after = params.cursor === undefined ? undefined : decodeCursor(params.cursor, scope, ['value', 'text']);
   const page = { where: params.where, sort: by, descending, after, limit: params.limit + 1 };
-  const records = await store.list(db, params.tenantId, page);
+  const records = await refusingDamagedCursor(params.cursor, store.list(db, params.tenantId, page));
   return pageOf(records, params.limit, (last) =>
     encodeCursor(scope, by === collection.idField ? [null, last.id] : [sortValue(last, by), last.id]),
   );
@@ -71,12 +72,14 @@ export async function history(
 ): Promise<Page<HistoryEntry>> {
   const { tenantId, id, limit, cursor } = params;
   const scope = JSON.stringify(['history', collection.name, id]);
-  const [version, jobUuid, index] = cursor === undefined ? [] : decodeCursor(cursor, scope);
+  const [version, jobUuid, index] =
+    cursor === undefined ? [] : decodeCursor(cursor, scope, ['integer', 'text', 'integer']);
   const after =
     cursor === undefined
       ? undefined
       : { version: version as number, jobUuid: jobUuid as string, index: index as number };
-  const changes = await listChanges(db, { tenantId, collection: collection.name, id, limit: limit + 1, after });
+  const listed = listChanges(db, { tenantId, collection: collection.name, id, limit: limit + 1, after });
+  const changes = await refusingDamagedCursor(cursor, listed);
   return pageOf(changes, limit, (last) =>
     encodeCursor(scope, [last.version ?? 0, parseJobId(last.jobId) as string, last.index]),
   );

@@ -6,7 +6,7 @@ import { failureKind } from '../storage/errors.ts';
 import { countChunk } from '../storage/job-store.ts';
 import { raw } from '../storage/sql.ts';
 import { applyItems } from './apply-items.ts';
-import type { EngineLogger } from './engine.ts';
+import type { DecidedItems, EngineLogger } from './engine.ts';
 import type { Live } from './live.ts';
 import type { MountedCollection } from './mounts.ts';
 
@@ -18,6 +18,7 @@ export interface RunnerOptions {
   /** Chunks applied at the same time. */
   concurrency: number;
   keyTtlSeconds: number;
+  onDecided: (items: DecidedItems) => void;
 }
 
 /** A worker serves one job for so long before it looks which is next. */
@@ -44,9 +45,8 @@ export class Runner {
   readonly #options: RunnerOptions;
   readonly #trouble = new Map<string, Trouble>();
   readonly #sleepers: (() => void)[] = [];
-  #loops: Promise<void>[] = [];
+  #run: { active: boolean; ended: Promise<unknown> } = { active: false, ended: Promise.resolve() };
   #stopListening: (() => void)[] = [];
-  #running = false;
   #signals = 0;
 
   constructor(options: RunnerOptions) {
@@ -54,22 +54,25 @@ export class Runner {
   }
 
   start(): void {
-    if (this.#running) return;
-    this.#running = true;
+    if (this.#run.active) return;
     const { live, concurrency } = this.#options;
     const wake = () => this.#wake();
     this.#stopListening = [live.on('docket_runnable', wake), live.on('resync', wake)];
-    this.#loops = Array.from({ length: concurrency }, () => this.#loop());
+    const earlier = this.#run.ended;
+    const run = { active: true, ended: earlier };
+    this.#run = run;
+    const loops = Array.from({ length: concurrency }, () => this.#loop(run));
+    run.ended = Promise.all([earlier, ...loops]);
   }
 
   /** Resolves when the chunks at hand are applied. */
   async stop(): Promise<void> {
-    this.#running = false;
+    const run = this.#run;
+    run.active = false;
     for (const stop of this.#stopListening) stop();
     this.#stopListening = [];
     for (const wake of this.#sleepers.splice(0)) wake();
-    await Promise.all(this.#loops);
-    this.#loops = [];
+    await run.ended;
   }
 
   /** Serves the next runnable job for one slice. Gives back how many chunks were applied. */
@@ -84,19 +87,19 @@ export class Runner {
     }
   }
 
-  async #loop(): Promise<void> {
+  async #loop(run: { active: boolean }): Promise<void> {
     let failures = 0;
-    while (this.#running) {
+    while (run.active) {
       const seen = this.#signals;
       try {
         const applied = await this.runOnce();
         failures = 0;
-        if (applied === 0) await this.#sleep(seen, lookAgainMs);
+        if (applied === 0) await this.#sleep(run, seen, this.#restMs());
       } catch (error) {
         failures += 1;
         if (failures === 1)
           this.#options.logger.warn({ err: error }, 'a worker cannot reach the database; it keeps trying');
-        await this.#sleep(this.#signals, backoff(failures));
+        await this.#sleep(run, this.#signals, backoff(failures));
       }
     }
   }
@@ -108,23 +111,24 @@ export class Runner {
       const outcome = await this.#applyNext(job);
       if (outcome === 'nothing_to_claim') break;
       if (outcome === 'applied') applied += 1;
-    } while (this.#running && performance.now() < end);
+    } while (this.#run.active && performance.now() < end);
     return applied;
   }
 
   async #applyNext(job: RunnableJob): Promise<'applied' | 'failed' | 'nothing_to_claim'> {
     let chunk: ClaimedChunk | undefined;
     try {
-      const { more } = await this.#options.pool.transaction(async (tx) => {
+      const decided = await this.#options.pool.transaction(async (tx) => {
         void tx.query(raw(`set local lock_timeout = ${lockTimeoutMs}`));
         chunk = await claimChunk(tx, job.tenantId, job.jobUuid, this.#waitingChunks(job));
-        if (!chunk) return { more: undefined };
+        if (!chunk) return undefined;
         if (chunk.more) this.#wake();
-        await this.#applyChunk(tx, job, chunk, this.#trouble.get(keyOf(job, chunk)));
-        return { more: chunk.more };
+        return await this.#applyChunk(tx, job, chunk, this.#trouble.get(keyOf(job, chunk)));
       });
-      if (chunk) this.#trouble.delete(keyOf(job, chunk));
-      return more === undefined ? 'nothing_to_claim' : 'applied';
+      if (!chunk || !decided) return 'nothing_to_claim';
+      this.#trouble.delete(keyOf(job, chunk));
+      this.#options.onDecided(decided);
+      return 'applied';
     } catch (error) {
       if (!chunk || failureKind(error) === 'connection') throw error;
       this.#noteTrouble(job, chunk, error);
@@ -137,22 +141,33 @@ export class Runner {
     job: RunnableJob,
     chunk: ClaimedChunk,
     trouble: Trouble | undefined,
-  ): Promise<void> {
+  ): Promise<DecidedItems | undefined> {
     const { tenantId, jobUuid } = job;
     const mount = this.#options.mounts.get(chunk.collection);
+    // why: a process that does not know the collection leaves the job to those that do
+    if (!mount) return undefined;
     let results: ItemResult[];
     let written: Promise<unknown> | undefined;
-    if (!mount || trouble?.giveUp) results = failAll(chunk);
+    if (trouble?.giveUp) results = failAll(chunk);
     else {
       const params = { ...chunk, ...job, mount, onlyAvailable: false, isolate: trouble?.isolate ?? false };
       ({ results, written } = await applyItems(tx, { ...params, keyTtlSeconds: this.#options.keyTtlSeconds }));
     }
+    const counts = countResults(results);
     await Promise.all([
       written,
       completeChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, results }),
-      countChunk(tx, tenantId, jobUuid, countResults(results)),
+      countChunk(tx, tenantId, jobUuid, counts),
       tx.commit(),
     ]);
+    return { collection: chunk.collection, ...counts };
+  }
+
+  /** Time until a chunk that was put off is due, or until it is time to look for work. */
+  #restMs(): number {
+    const now = performance.now();
+    const due = [...this.#trouble.values()].map(({ retryAt }) => retryAt - now).filter((ms) => ms > 0);
+    return Math.min(lookAgainMs, ...due);
   }
 
   #waitingChunks(job: RunnableJob): number[] {
@@ -188,8 +203,8 @@ export class Runner {
   }
 
   /** Until the next signal after `seen`, or the time given. */
-  async #sleep(seen: number, ms: number): Promise<void> {
-    if (!this.#running || this.#signals !== seen) return;
+  async #sleep(run: { active: boolean }, seen: number, ms: number): Promise<void> {
+    if (!run.active || this.#signals !== seen) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(done, ms);
       const sleepers = this.#sleepers;

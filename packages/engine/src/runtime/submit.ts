@@ -8,10 +8,10 @@ import { chunkItems, countResults, insertChunk } from '../storage/chunk-store.ts
 import type { Pool, Transaction } from '../storage/database.ts';
 import { failureKind } from '../storage/errors.ts';
 import { findJob, insertJob, makeRunnable, type NewJob } from '../storage/job-store.ts';
-import { claimKey, storeKey } from '../storage/key-store.ts';
+import { claimKey, findUsedKey, type KeyClaim, storeKey } from '../storage/key-store.ts';
 import { sql } from '../storage/sql.ts';
 import { applyItems } from './apply-items.ts';
-import type { Submission, SubmitOutcome } from './engine.ts';
+import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 import { findMount, type MountedCollection } from './mounts.ts';
 import { isRepeating, planBatch, type Route } from './plan.ts';
@@ -28,6 +28,7 @@ export interface SubmitDeps {
   limits: Limits;
   settings: SubmitSettings;
   jobs: JobReader;
+  onDecided: (items: DecidedItems) => void;
 }
 
 /** A request that another one with the same idempotency key has answered already. */
@@ -44,6 +45,10 @@ class KeyUsed extends Error {
 export async function submit(deps: SubmitDeps, submission: Submission): Promise<SubmitOutcome> {
   const mount = findMount(deps.mounts, submission.tenantId, submission.collection);
   try {
+    // why: once a batch was applied, its selection may hold other records; its answer stays the same
+    if (submission.content.kind === 'selection') await replayIfUsed(deps.pool, submission);
+    // why: a repeated request must get its first answer, whatever its selection would hold by now
+    if (submission.content.kind === 'selection') await deps.pool.transaction((tx) => takeKey(tx, submission));
     const { items, count } = await resolveContent(deps, mount, submission);
     const route = planBatch(submission.options, submission.prefer, count, deps.limits);
     if (route.kind === 'job') return await submitAsJob(deps, mount, submission, items, route);
@@ -92,13 +97,20 @@ async function takeKey(tx: Transaction, { tenantId, idempotency }: Submission): 
       },
     );
   }
-  if (claim.payloadHash !== idempotency.payloadHash) {
-    throw new RequestError(
-      'idempotency_key_reused',
-      'This idempotency key was used with another request. Use a new key for a new request.',
-    );
-  }
-  throw new KeyUsed(claim.jobId);
+  throw usedKey(claim, idempotency.payloadHash);
+}
+
+async function replayIfUsed(pool: Pool, { tenantId, idempotency }: Submission): Promise<void> {
+  const used = idempotency && (await findUsedKey(pool, tenantId, idempotency.key));
+  if (used) throw usedKey(used, idempotency.payloadHash);
+}
+
+function usedKey(claim: Extract<KeyClaim, { state: 'used' }>, payloadHash: string): Error {
+  if (claim.payloadHash === payloadHash) return new KeyUsed(claim.jobId);
+  return new RequestError(
+    'idempotency_key_reused',
+    'This idempotency key was used with another request. Use a new key for a new request.',
+  );
 }
 
 async function keepKey(
@@ -163,7 +175,7 @@ async function submitSynchronously(
   const deadline = performance.now() + deps.settings.syncBudgetMs;
   const attempt: Attempt = { patienceMs: 0, onlyAvailable: false, isolate: false, giveUp: false };
   for (let tries = 1; ; tries++) {
-    const left = deadline - performance.now();
+    const left = submission.signal?.aborted ? 0 : deadline - performance.now();
     if (left <= 0 && !attempt.onlyAvailable) {
       if (submission.options.onDeadline === 'continue') {
         return await submitAsJob(deps, mount, submission, [...items], { kind: 'job', waitMs: 0, representation: true });
@@ -173,13 +185,17 @@ async function submitSynchronously(
     // why: locks are let go between the slices, so that one stuck record does not make others wait for the whole budget
     attempt.patienceMs = Math.ceil(attempt.onlyAvailable ? lastAttemptMs : Math.min(left, lockSliceMs));
     try {
-      return await applyOnce(deps, mount, submission, items, attempt);
+      const outcome = await applyOnce(deps, mount, submission, items, attempt);
+      deps.onDecided({ collection: submission.collection, ...outcome.job.summary });
+      return outcome;
     } catch (error) {
       const kind = failureKind(error);
       if (kind === 'data' && !attempt.isolate) attempt.isolate = true;
-      else if (kind === 'timeout' && attempt.onlyAvailable && !attempt.giveUp) attempt.giveUp = true;
+      else if ((kind === 'timeout' || kind === 'conflict') && attempt.onlyAvailable && !attempt.giveUp)
+        attempt.giveUp = true;
       else if (kind === 'timeout' && !attempt.onlyAvailable) continue;
-      else if (kind === 'conflict' && left > 0) await delay(Math.random() * Math.min(20 * 2 ** tries, 500));
+      else if (kind === 'conflict' && !attempt.onlyAvailable)
+        await delay(Math.random() * Math.min(20 * 2 ** tries, 500));
       else throw error;
     }
   }
@@ -197,6 +213,8 @@ async function applyOnce(
   const representation = options.return !== 'minimal';
   return await deps.pool.transaction(async (tx) => {
     const begun = begin(tx, attempt.patienceMs);
+    // why: when the connection is lost, `takeKey` fails first and nobody looks at this one
+    begun.catch(() => undefined);
     await takeKey(tx, submission);
     const { results, written } = attempt.giveUp
       ? { results: items.map((item, index) => notProcessed(index, item, pastDeadline)), written: undefined }
@@ -274,7 +292,7 @@ async function submitAsJob(
     ]);
     return inserted;
   });
-  return await answerForJob(deps, tenantId, job, route.waitMs, false);
+  return await answerForJob(deps, submission, job, route.waitMs, false);
 }
 
 /** Puts items into chunks that wait to be applied. Gives back how many items there were. */
@@ -318,13 +336,13 @@ async function insertSelectionChunks(
 /** The job itself, or its results when it ends within the time that the caller is ready to wait. */
 async function answerForJob(
   deps: SubmitDeps,
-  tenantId: string,
+  { tenantId, signal }: Submission,
   job: Job,
   waitMs: number,
   replayed: boolean,
 ): Promise<SubmitOutcome> {
   if (waitMs === 0 && !(job.summary.total === 0 && isTerminal(job.status))) return { kind: 'job', job, replayed };
-  const ended = await deps.jobs.wait(tenantId, job.jobId, waitMs);
+  const ended = await deps.jobs.wait(tenantId, job.jobId, waitMs, signal);
   if (!isTerminal(ended.status)) return { kind: 'job', job: ended, replayed };
   return { kind: 'results', job: ended, results: await resultsInAnswer(deps, tenantId, ended), replayed };
 }
@@ -346,5 +364,5 @@ async function replay(deps: SubmitDeps, submission: Submission, jobId: string): 
     return { kind: 'results', job, results: await resultsInAnswer(deps, tenantId, job), replayed: true };
   }
   const route = planBatch(submission.options, submission.prefer, job.summary.total, deps.limits);
-  return await answerForJob(deps, tenantId, job, route.kind === 'job' ? route.waitMs : 0, true);
+  return await answerForJob(deps, submission, job, route.kind === 'job' ? route.waitMs : 0, true);
 }

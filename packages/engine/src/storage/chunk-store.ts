@@ -181,3 +181,30 @@ export async function nextPendingChunk(
   const row = rows[0];
   return row && { jobUuid: row.job_id, chunkNo: row.chunk_no, items: decodeBlob<Item>(row.items) };
 }
+
+/** The pending chunks of a job that hold a record. */
+export async function pendingChunksOf(db: Database, tenantId: string, jobUuid: string, id: string): Promise<number[]> {
+  const holding: number[] = [];
+  for (let after = -1; ; ) {
+    const { rows } = await db.query<{ chunk_no: number; items: Buffer }>(sql`
+      select chunk_no, items from docket.job_chunks
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and state = 'pending' and chunk_no > ${after}
+      order by chunk_no limit 1`);
+    const row = rows[0];
+    if (!row) return holding;
+    if (decodeBlob<Item>(row.items).some((item) => item.id === id)) holding.push(row.chunk_no);
+    after = row.chunk_no;
+  }
+}
+
+export async function arePending(
+  db: Database,
+  tenantId: string,
+  jobUuid: string,
+  chunks: readonly number[],
+): Promise<boolean> {
+  const { rows } = await db.query(sql`
+    select 1 from docket.job_chunks
+    where tenant_id = ${tenantId} and job_id = ${jobUuid} and state = 'pending' and chunk_no = any(${chunks}::int[]) limit 1`);
+  return rows.length > 0;
+}

@@ -1,4 +1,5 @@
 import { RequestError } from '../domain/codes.ts';
+import { damagedCursor } from '../domain/cursor.ts';
 
 export type FailureKind =
   /** The database cannot be reached, or went away: nothing is known of the statement's effect. */
@@ -46,6 +47,15 @@ export function asRequestError(error: unknown): unknown {
     retryAfter: 2,
     cause: error,
   });
+}
+
+/** Reads a page; a position that does not fit its columns comes from no cursor of its list. */
+export async function refusingDamagedCursor<Value>(cursor: string | undefined, list: Promise<Value>): Promise<Value> {
+  try {
+    return await list;
+  } catch (error) {
+    throw cursor !== undefined && failureKind(error) === 'data' ? damagedCursor() : error;
+  }
 }
 
 /** The constraint and column that a data failure names. Its message and detail may hold values of rows: never shown. */

@@ -15,15 +15,24 @@ export type KeyClaim =
  */
 export async function claimKey(db: Database, tenantId: string, key: string): Promise<KeyClaim> {
   const lockName = `docket.idempotency ${JSON.stringify([tenantId, key])}`;
-  const [lock, stored] = await Promise.all([
+  const [lock, used] = await Promise.all([
     db.query<{ granted: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${lockName}, 0)) as granted`),
-    db.query<{ payload_hash: string; job_id: string }>(sql`
-      select payload_hash, job_id from docket.idempotency_keys
-      where tenant_id = ${tenantId} and key = ${key} and expires_at > now()`),
+    findUsedKey(db, tenantId, key),
   ]);
-  const used = stored.rows[0];
-  if (used) return { state: 'used', payloadHash: used.payload_hash, jobId: presentJobId(used.job_id) };
-  return { state: lock.rows[0]?.granted ? 'free' : 'in_progress' };
+  return used ?? { state: lock.rows[0]?.granted ? 'free' : 'in_progress' };
+}
+
+/** What a batch key was used for, without taking it. */
+export async function findUsedKey(
+  db: Database,
+  tenantId: string,
+  key: string,
+): Promise<Extract<KeyClaim, { state: 'used' }> | undefined> {
+  const { rows } = await db.query<{ payload_hash: string; job_id: string }>(sql`
+    select payload_hash, job_id from docket.idempotency_keys
+    where tenant_id = ${tenantId} and key = ${key} and expires_at > now()`);
+  const used = rows[0];
+  return used && { state: 'used', payloadHash: used.payload_hash, jobId: presentJobId(used.job_id) };
 }
 
 /** Stores a claimed key with the job that it made; commits or vanishes with that job. */

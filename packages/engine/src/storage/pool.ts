@@ -15,7 +15,11 @@ const parsers = new Map<number, (text: string) => unknown>([
 
 function rfc3339(text: string): string {
   if (text.endsWith('+00')) return `${text.slice(0, -3).replace(' ', 'T')}Z`;
-  return text.includes('infinity') ? text : new Date(text).toISOString();
+  const parts = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?([+-]\d\d)(:\d\d)?$/.exec(text);
+  if (!parts) return text;
+  const [, day, time, fraction = '', hours, minutes = ':00'] = parts;
+  // why: a Date holds milliseconds, and a cursor made of a time that lost its microseconds skips or repeats rows
+  return new Date(`${day}T${time}${hours}${minutes}`).toISOString().replace('.000', fraction);
 }
 
 export const typeParsers: pg.CustomTypesConfig = {
@@ -100,23 +104,29 @@ async function runTransaction<Result>(pool: pg.Pool, work: (tx: Transaction) => 
   }
 }
 
+const abortedTransaction = '25P02';
+
 function openTransaction(client: pg.PoolClient): Transaction {
-  const sent: Promise<unknown>[] = [];
+  let failure: unknown;
   let committed: Promise<void> | undefined;
+  // why: statements sent behind one that failed only echo that the transaction is aborted, and may be looked at before it
+  const nameCause = (error: unknown): never => {
+    const isEcho = (error as { code?: unknown }).code === abortedTransaction;
+    if (!isEcho || failure === undefined) failure = error;
+    throw failure;
+  };
   const track = <Value>(promise: Promise<Value>): Promise<Value> => {
-    sent.push(promise);
-    // why: when several pipelined statements fail, only the first failure is awaited; the others are its echo
-    promise.catch(() => undefined);
-    return promise;
+    const tracked = promise.catch(nameCause);
+    // why: when several pipelined statements fail, only the first failure is awaited
+    tracked.catch(() => undefined);
+    return tracked;
   };
   track(client.query('begin'));
   const query: Database['query'] = (statement) => track(send(client, statement));
   const commit = async (): Promise<void> => {
-    const commitSent = track(client.query('commit'));
-    await Promise.all(sent);
+    const { command } = await track(client.query('commit'));
     // why: COMMIT of a failed transaction succeeds and rolls back; the command tag is the only trace
-    if ((await commitSent).command !== 'COMMIT')
-      throw new Error('The transaction was rolled back instead of committed.');
+    if (command !== 'COMMIT') throw failure ?? new Error('The transaction was rolled back instead of committed.');
   };
   return {
     query,

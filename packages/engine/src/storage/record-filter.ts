@@ -1,6 +1,6 @@
 import { RequestError } from '../domain/codes.ts';
 import type { Collection } from '../domain/collection.ts';
-import type { Json, JsonObject } from '../domain/json.ts';
+import { findUnstorableText, type Json, type JsonObject } from '../domain/json.ts';
 import { empty, identifier, join, type Sql, sql } from './sql.ts';
 import { jsonKind } from './table-check.ts';
 
@@ -21,6 +21,8 @@ function condition(collection: Collection<never>, name: string, value: Json): Sq
       errors: [{ pointer: `/${name}`, message: `Unknown filter "${name}".` }],
     });
   }
+  const unstorable = findUnstorableText(value);
+  if (unstorable) throw invalid(name, `must be storable text. ${unstorable.message}`);
   if (filter.op === 'contains') {
     if (typeof value !== 'string' || value.length === 0) throw invalid(name, 'must be text');
     const pattern = `%${value.replace(/[\\%_]/g, '\\$&')}%`;
@@ -28,9 +30,9 @@ function condition(collection: Collection<never>, name: string, value: Json): Sq
     return sql`(${join(columns, ' or ')})`;
   }
   if (filter.op === 'atLeast') {
-    if (typeof value !== 'string' || !isTimestamp(value))
-      throw invalid(name, 'must be an RFC 3339 time with an offset, 2026-01-31T12:00:00Z');
-    return sql`${identifier(collection.table[filter.field] as string)} >= ${new Date(value).toISOString()}::timestamptz`;
+    const time = typeof value === 'string' ? asTimestamp(value) : undefined;
+    if (!time) throw invalid(name, 'must be an RFC 3339 time with an offset, 2026-01-31T12:00:00Z');
+    return sql`${identifier(collection.table[filter.field] as string)} >= ${time}::timestamptz`;
   }
   const values = Array.isArray(value) ? value : [value];
   if (values.length === 0) throw invalid(name, 'must name at least one value');
@@ -45,7 +47,7 @@ function condition(collection: Collection<never>, name: string, value: Json): Sq
   const target = column(collection, filter.field);
   const kind = jsonKind(field?.schema);
   if (kind === 'number' || kind === 'integer') {
-    if (!values.every((one) => one !== '' && Number.isFinite(Number(one)))) throw invalid(name, 'must be a number');
+    if (!values.every(isNumber)) throw invalid(name, 'must be a number');
     return sql`${target} = any(${values.map(Number)}::numeric[])`;
   }
   if (kind === 'boolean') {
@@ -56,11 +58,21 @@ function condition(collection: Collection<never>, name: string, value: Json): Sq
   return texts.length === 1 ? sql`${target}::text = ${texts[0]}` : sql`${target}::text = any(${texts}::text[])`;
 }
 
-function isTimestamp(value: string): boolean {
-  return (
-    /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)$/.test(value) &&
-    !Number.isNaN(Date.parse(value))
+function isNumber(value: Json): boolean {
+  if (typeof value === 'string') return /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(value) && Number.isFinite(Number(value));
+  return typeof value === 'number' && Number.isFinite(value);
+}
+
+/** The time in UTC, with all the digits that it was given; undefined when it is none that PostgreSQL knows. */
+function asTimestamp(value: string): string | undefined {
+  const parts = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)((?<=:\d\d:\d\d)\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/.exec(
+    value,
   );
+  if (!parts) return undefined;
+  const [, day, time, fraction, offset = ''] = parts;
+  const date = new Date(`${day}T${time}${offset.toUpperCase()}`);
+  if (Number.isNaN(date.getTime()) || date.getUTCFullYear() < 1 || date.getUTCFullYear() > 9999) return undefined;
+  return date.toISOString().replace('.000', fraction ?? '.000');
 }
 
 function column(collection: Collection<never>, field: string): Sql {

@@ -161,7 +161,7 @@ export class RecordStore {
   }
 
   #select(tenantId: string, ids: readonly string[]): Sql {
-    const known = ids.filter((id) => this.#isPossibleId(id));
+    const known = ids.filter((id) => this.isPossibleId(id));
     return sql`select ${this.#columns} from ${this.#table}
       where ${this.#tenant('', tenantId)} and ${this.#id} = any(${this.#idArray(known)})`;
   }
@@ -176,9 +176,9 @@ export class RecordStore {
     return this.#info.idType === 'text' || this.#info.idType === 'character varying';
   }
 
-  // why: an id that the column's type cannot hold names no record; sent as it is, it would fail the whole statement
-  #isPossibleId(id: string): boolean {
-    if (this.#isTextId()) return true;
+  /** Whether the id column can hold this text as it is. If not it names no record; sent all the same, it would fail the statement. */
+  isPossibleId(id: string): boolean {
+    if (this.#isTextId()) return !id.includes('\u0000') && id.isWellFormed();
     if (this.#info.idType === 'uuid') return /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/.test(id);
     return (
       /^(0|-?[1-9]\d{0,17})$/.test(id) && (this.#info.idType === 'bigint' || Math.abs(Number(id)) <= 2_147_483_647)
