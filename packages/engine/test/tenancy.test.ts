@@ -132,6 +132,7 @@ test('every statement on a table of tenants names the tenant; only the dispatch 
   );
   expect(dispatching.filter((text) => !namesTenant.test(text) && !insertsTenant.test(text))).toEqual([
     expect.stringMatching(/^update docket\.runnable_jobs r set served_at/),
+    expect.stringMatching(/^select exists \(select 1 from docket\.runnable_jobs/),
   ]);
 });
 

@@ -152,7 +152,7 @@ describe('a server that is killed in the middle of jobs', () => {
       const waiting = `waiting-${moment}`;
       const racing = `racing-${moment}`;
       batches.push(waiting, racing);
-      const letGo = await holdLocks(sql, 'select from docket.cases where case_id = $1 for update', [batchIds[0]]);
+      const letGo = await holdLocks(sql, `select from docket.cases where case_id = '${batchIds[0]}' for update`);
       const unanswered = [sendBatch(server.call, waiting)];
       await waitForLock(sql, 'docket');
       const before = await countDoneChunks(sql);
@@ -201,7 +201,7 @@ describe('a server that is asked to stop in the middle of jobs', () => {
     const first = await processes.start(env);
     for (const ids of [broadIds, [...repeatedIds, ...batchIds]]) await createCases(first, ids);
     const sql = await processes.embeddedSql();
-    const letGo = await holdLocks(sql, 'select from docket.cases where case_id = $1 for update', [batchIds[0]]);
+    const letGo = await holdLocks(sql, `select from docket.cases where case_id = '${batchIds[0]}' for update`);
     const jobs = await submitJobs(first.call);
     const asked = first.call('GET', `/api/v1/jobs/${jobs.broad.at(-1)}/status?wait=60`);
     const items = numbered('MISSING', 300).map((id) => ({ id, fields: { priority: 'low' } }));
@@ -214,7 +214,8 @@ describe('a server that is asked to stop in the middle of jobs', () => {
       ),
     );
     const blocked = sendBatch(first.call, 'blocked');
-    await waitForLock(sql, 'docket');
+    const patch = first.call('PATCH', `/api/v1/cases/${batchIds[0]}`, { title: 'Blocked' });
+    await waitForLock(sql, 'docket', 2);
     await waitUntil(async () => {
       const { rows } = await sql.query('select count(*)::int as waiting from docket.jobs where priority = 0');
       return rows[0].waiting === waiting.length && (await countDoneChunks(sql)) >= 5;
@@ -230,6 +231,7 @@ describe('a server that is asked to stop in the middle of jobs', () => {
     const { status, body } = await blocked;
     expect([status, body.results[0].error.code]).toEqual([200, 'deadline_exceeded']);
     expect(body.summary).toEqual({ total: 200, succeeded: 199, failed: 0, notProcessed: 1 });
+    expect((await patch).body).toMatchObject({ code: 'deadline_exceeded' });
     await letGo().catch(() => undefined);
     expect(await exit).toBe(0);
     expect(performance.now() - began).toBeLessThan(8_000);

@@ -37,11 +37,11 @@ export class ServerProcesses {
   readonly #pools: pg.Pool[] = [];
   readonly #postmasters = new Set<number>();
   readonly #dataDirs = new Set<string>();
-  #directory: string | undefined;
+  #directory: Promise<string> | undefined;
 
   /** A directory of these tests' own, where the processes run. */
-  async directory(): Promise<string> {
-    this.#directory ??= await mkdtemp(join(tmpdir(), 'docket-processes-'));
+  directory(): Promise<string> {
+    this.#directory ??= mkdtemp(join(tmpdir(), 'docket-processes-'));
     return this.#directory;
   }
 
@@ -145,7 +145,7 @@ export class ServerProcesses {
     }
     this.#postmasters.clear();
     this.#dataDirs.clear();
-    if (this.#directory !== undefined) await rm(this.#directory, { recursive: true, force: true, maxRetries: 5 });
+    if (this.#directory !== undefined) await rm(await this.#directory, { recursive: true, force: true, maxRetries: 5 });
     this.#directory = undefined;
     if (complaints.length > 0) throw new Error(complaints.join('\n'));
   }

@@ -2,9 +2,9 @@ import type { BatchOperation, Item } from '../domain/batch.ts';
 import type { RecordState, Rejection } from '../domain/collection.ts';
 import { type Decision, decide, failed, type ItemResult, withholdAtomic } from '../domain/decide.ts';
 import { insertChanges } from '../storage/change-store.ts';
-import type { Transaction } from '../storage/database.ts';
+import { readClock, type Transaction } from '../storage/database.ts';
 import { failureKind } from '../storage/errors.ts';
-import { claimItemKeys, storeItemResults } from '../storage/key-store.ts';
+import { claimItemKeys, readItemKeys, storeItemResults } from '../storage/key-store.ts';
 import { raw } from '../storage/sql.ts';
 import { constraintRejection } from './constraint-rejection.ts';
 import type { MountedCollection } from './mounts.ts';
@@ -21,8 +21,6 @@ export interface ApplyParams {
   atomic: boolean;
   representation: boolean;
   failuresAllowed: number;
-  /** The transaction's time. */
-  now: string;
   /** Do not wait for records that somebody else has locked: their items are not processed, `deadline_exceeded`. */
   onlyAvailable: boolean;
   /** Find the items that break a constraint of the table one by one, instead of failing. */
@@ -42,6 +40,8 @@ interface State extends ApplyParams {
   firstResults: Map<string, ItemResult>;
   held: ReadonlySet<string>;
   context: unknown;
+  /** The database's time, once the records were locked: of two changes of a record the later one is never stamped earlier. */
+  now: string;
 }
 
 const nothingWritten = Promise.resolve();
@@ -53,14 +53,18 @@ const nothingWritten = Promise.resolve();
 export async function applyItems(tx: Transaction, given: ApplyParams): Promise<Applied> {
   const params = given.operation === 'create' ? { ...given, items: refuseImpossibleIds(given) } : given;
   const { mount, tenantId, items } = params;
-  const keys = params.dryRun ? [] : items.flatMap((item) => item.idempotencyKey ?? []);
-  const firstResults = keys.length === 0 ? new Map() : await claimItemKeys(tx, { ...keyScope(params), keys });
+  const keys = items.flatMap((item) => item.idempotencyKey ?? []);
+  const firstResults = await takeItemKeys(tx, params, keys);
   const ids = [...new Set(items.map((item) => item.id))];
-  const [records, context] = await Promise.all([readRecords(tx, params, ids), mount.loadContext(tx, tenantId)]);
+  const [records, context, now] = await Promise.all([
+    readRecords(tx, params, ids),
+    mount.loadContext(tx, tenantId),
+    readClock(tx),
+  ]);
   const held = params.onlyAvailable ? await idsHeldElsewhere(tx, params, ids, records) : new Set<string>();
-  const state: State = { ...params, records, firstResults, held, context };
+  const state: State = { ...params, records, firstResults, held, context, now };
   const applied = params.isolate ? await applyIsolated(tx, state) : await applyTogether(tx, state);
-  if (keys.length === 0) return applied;
+  if (keys.length === 0 || params.dryRun) return applied;
   const fresh = new Map<string, ItemResult>();
   for (const [offset, result] of applied.results.entries()) {
     const key = items[offset]?.idempotencyKey;
@@ -70,6 +74,11 @@ export async function applyItems(tx: Transaction, given: ApplyParams): Promise<A
     results: applied.results,
     written: Promise.all([applied.written, storeItemResults(tx, { ...keyScope(params), results: fresh })]),
   };
+}
+
+async function takeItemKeys(tx: Transaction, params: ApplyParams, keys: string[]): Promise<Map<string, ItemResult>> {
+  if (keys.length === 0) return new Map();
+  return await (params.dryRun ? readItemKeys : claimItemKeys)(tx, { ...keyScope(params), keys });
 }
 
 /** A record cannot be created under an id that its column does not hold as it is given (`007` in an integer column). */

@@ -1,7 +1,9 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { defaultLimits, type Limits } from '../domain/batch.ts';
 import { RequestError } from '../domain/codes.ts';
 import type { Collection } from '../domain/collection.ts';
+import { chunkItems } from '../storage/chunk-store.ts';
 import { asRequestError } from '../storage/errors.ts';
 import { migrate } from '../storage/migrate.ts';
 import { createPool } from '../storage/pool.ts';
@@ -18,6 +20,15 @@ import { submit } from './submit.ts';
 
 const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../migrations', import.meta.url)) };
 
+/** No statement of a request or a chunk takes so long; a connection that stays silent for longer is lost. */
+const answerTimeoutMs = 45_000;
+const pingTimeoutMs = 5_000;
+
+async function failAfter(ms: number): Promise<never> {
+  await delay(ms, undefined, { ref: false });
+  throw new Error(`no answer within ${ms} ms`);
+}
+
 /**
  * The engine over your tables. Nothing happens until it is asked: `migrate` and `checkTables` first, then reads and
  * submissions; `startWorkers` in processes that apply jobs.
@@ -25,10 +36,15 @@ const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../mig
 export function createEngine(options: EngineOptions): Engine {
   const { logger, databaseUrl } = options;
   const limits: Limits = { ...defaultLimits, ...options.limits };
+  if (limits.syncMaxItems > chunkItems) {
+    throw new RangeError(`limits.syncMaxItems may be ${chunkItems} at most: a synchronous batch is one transaction.`);
+  }
   const workers = options.workers ?? 3;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
-  const pool = createPool({ url: databaseUrl, max: options.poolSize ?? 10, applicationName: 'docket', onIdleError });
-  const workerPool = createPool({ url: databaseUrl, max: workers, applicationName: 'docket-worker', onIdleError });
+  const connect = (applicationName: string, max: number) =>
+    createPool({ url: databaseUrl, max, applicationName, answerTimeoutMs, onIdleError });
+  const pool = connect('docket', options.poolSize ?? 10);
+  const workerPool = connect('docket-worker', workers);
   const live = new Live(databaseUrl, logger);
   const jobs = new JobReader(pool, live);
   const reader = new CoalescingReader(pool);
@@ -58,7 +74,9 @@ export function createEngine(options: EngineOptions): Engine {
     limits,
     pool,
     migrate: async (sets = []) => {
-      const done = await migrate(pool, [migrations, ...sets]);
+      // why: a migration of a large table may take as long as it takes
+      const patient = createPool({ url: databaseUrl, max: 1, applicationName: 'docket-migrate', onIdleError });
+      const done = await migrate(patient, [migrations, ...sets]).finally(() => patient.end());
       if (done.length > 0) logger.info({ migrations: done }, 'the schema is up to date');
     },
     checkTables: async () => {
@@ -90,7 +108,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
     ping: async () => {
       try {
-        await pool.query(sql`select 1`);
+        await Promise.race([pool.query(sql`select 1`), failAfter(pingTimeoutMs)]);
       } catch (error) {
         throw new RequestError('database_unavailable', 'The database does not answer.', {
           retryAfter: 2,

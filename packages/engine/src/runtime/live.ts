@@ -3,6 +3,7 @@ import pg from 'pg';
 import type { EngineLogger } from './engine.ts';
 
 const channels = ['docket_runnable', 'docket_job_ended'] as const;
+const heartbeatMs = 10_000;
 export type Channel = (typeof channels)[number];
 
 /**
@@ -17,6 +18,7 @@ export class Live {
   #client: pg.Client | undefined;
   #stopped = true;
   #retry: NodeJS.Timeout | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
 
   constructor(url: string, logger: EngineLogger) {
     this.#url = url;
@@ -39,18 +41,26 @@ export class Live {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#retry);
+    clearInterval(this.#heartbeat);
     const client = this.#client;
     this.#client = undefined;
     await client?.end().catch(() => undefined);
   }
 
   async #connect(): Promise<void> {
-    const client = new pg.Client({ connectionString: this.#url, application_name: 'docket-live', keepAlive: true });
+    const client = new pg.Client({
+      connectionString: this.#url,
+      application_name: 'docket-live',
+      keepAlive: true,
+      connectionTimeoutMillis: 10_000,
+      query_timeout: 5_000,
+    });
     let lost = false;
     const onLost = (error?: Error) => {
       if (lost) return;
       lost = true;
       if (this.#client === client) this.#client = undefined;
+      clearInterval(this.#heartbeat);
       if (this.#stopped) return;
       this.#logger.warn({ err: error }, 'lost the connection for notifications; connecting again');
       client.end().catch(() => undefined);
@@ -62,8 +72,10 @@ export class Live {
     try {
       await client.connect();
       for (const channel of channels) await client.query(`listen ${channel}`);
-      if (this.#stopped) await client.end();
-      else this.#client = client;
+      if (this.#stopped) return await client.end();
+      this.#client = client;
+      // why: a connection that went silent looks like one on which nothing happens
+      this.#heartbeat = setInterval(() => client.query('select 1').catch(onLost), heartbeatMs).unref();
       this.#events.emit('resync', '');
     } catch (error) {
       onLost(error as Error);

@@ -29,6 +29,7 @@ const lockTimeoutMs = 5_000;
 /** Attempts at a chunk that fails for a reason of its own, before its items fail as `internal`. */
 const maxAttempts = 5;
 const maxBackoffMs = 5_000;
+const forgetTroubleMs = 10 * 60_000;
 
 interface Trouble {
   attempts: number;
@@ -192,9 +193,16 @@ export class Runner {
       trouble.retryAt = performance.now() + backoff(trouble.attempts);
     }
     this.#trouble.set(key, trouble);
+    this.#forgetOldTrouble();
     const details = { err: error, jobId: job.jobUuid, chunkNo: chunk.chunkNo, attempts: trouble.attempts };
     if (trouble.giveUp) this.#options.logger.error(details, 'a chunk keeps failing; its items fail as internal');
     else this.#options.logger.warn(details, 'a chunk was not applied; it is tried again');
+  }
+
+  // why: a chunk that another worker applied in the meantime is never claimed here again
+  #forgetOldTrouble(): void {
+    const longAgo = performance.now() - forgetTroubleMs;
+    for (const [key, { retryAt }] of this.#trouble) if (retryAt < longAgo) this.#trouble.delete(key);
   }
 
   #wake(): void {

@@ -9,7 +9,7 @@ import type { Pool, Transaction } from '../storage/database.ts';
 import { failureKind } from '../storage/errors.ts';
 import { findJob, insertJob, makeRunnable, type NewJob } from '../storage/job-store.ts';
 import { claimKey, findUsedKey, type KeyClaim, storeKey } from '../storage/key-store.ts';
-import { sql } from '../storage/sql.ts';
+import { raw, sql } from '../storage/sql.ts';
 import { applyItems } from './apply-items.ts';
 import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
@@ -47,8 +47,6 @@ export async function submit(deps: SubmitDeps, submission: Submission): Promise<
   try {
     // why: once a batch was applied, its selection may hold other records; its answer stays the same
     if (submission.content.kind === 'selection') await replayIfUsed(deps.pool, submission);
-    // why: a repeated request must get its first answer, whatever its selection would hold by now
-    if (submission.content.kind === 'selection') await deps.pool.transaction((tx) => takeKey(tx, submission));
     const { items, count } = await resolveContent(deps, mount, submission);
     const route = planBatch(submission.options, submission.prefer, count, deps.limits);
     if (route.kind === 'job') return await submitAsJob(deps, mount, submission, items, route);
@@ -212,9 +210,7 @@ async function applyOnce(
   const jobUuid = uuidv7();
   const representation = options.return !== 'minimal';
   return await deps.pool.transaction(async (tx) => {
-    const begun = begin(tx, attempt.patienceMs);
-    // why: when the connection is lost, `takeKey` fails first and nobody looks at this one
-    begun.catch(() => undefined);
+    void boundWaits(tx, attempt.patienceMs);
     await takeKey(tx, submission);
     const { results, written } = attempt.giveUp
       ? { results: items.map((item, index) => notProcessed(index, item, pastDeadline)), written: undefined }
@@ -228,7 +224,6 @@ async function applyOnce(
           atomic: options.atomic,
           representation,
           failuresAllowed: options.maxErrors ?? Number.POSITIVE_INFINITY,
-          now: await begun,
           onlyAvailable: attempt.onlyAvailable,
           isolate: attempt.isolate,
           keyTtlSeconds: deps.settings.idempotencyTtlSeconds,
@@ -253,12 +248,12 @@ const pastDeadline = {
   field: null,
 } as const;
 
-/** Bounds what the transaction may wait for, and gives its time. */
-async function begin(tx: Transaction, patienceMs: number): Promise<string> {
-  const timeout = `${Math.max(1, patienceMs)}ms`;
-  const { rows } = await tx.query<{ now: string }>(sql`
-    select now() as now, set_config('lock_timeout', ${timeout}, true), set_config('statement_timeout', ${`${patienceMs + lockSliceMs}ms`}, true)`);
-  return rows[0]?.now as string;
+/** Bounds what the transaction may wait for. Need not be awaited: the statements behind it fail when it does. */
+function boundWaits(tx: Transaction, patienceMs: number): Promise<unknown> {
+  const lockTimeout = `${Math.max(1, patienceMs)}ms`;
+  const statementTimeout = `${patienceMs + lockSliceMs}ms`;
+  return tx.query(sql`
+    select set_config('lock_timeout', ${lockTimeout}, true), set_config('statement_timeout', ${statementTimeout}, true)`);
 }
 
 type JobRoute = Extract<Route, { kind: 'job' }>;
@@ -272,10 +267,15 @@ async function submitAsJob(
 ): Promise<SubmitOutcome> {
   const jobUuid = uuidv7();
   const { tenantId, options } = submission;
+  const repeating = items !== undefined && isRepeating(items);
+  // why: nothing of a preview is written, so an item that repeats an id sees the one before only within a chunk
+  const perChunk = repeating && options.dryRun ? items.length : chunkItems;
   const job = await deps.pool.transaction(async (tx) => {
+    // why: a selection is read page by page, and all of it must be of one moment
+    if (!items) void tx.query(raw('set transaction isolation level repeatable read'));
     await takeKey(tx, submission);
     const total = items
-      ? await insertItemChunks(tx, tenantId, jobUuid, items)
+      ? await insertItemChunks(tx, { tenantId, jobUuid, items, perChunk })
       : await insertSelectionChunks(tx, mount, submission, jobUuid);
     const [inserted] = await Promise.all([
       insertJob(tx, {
@@ -283,7 +283,7 @@ async function submitAsJob(
         status: total === 0 ? 'completed' : 'pending',
         summary: { total, succeeded: 0, failed: 0, notProcessed: 0 },
         synchronous: false,
-        ordered: options.maxErrors !== undefined || (items !== undefined && isRepeating(items)),
+        ordered: options.maxErrors !== undefined || repeating,
         representation: options.return === undefined ? route.representation : options.return === 'representation',
       }),
       total > 0 && makeRunnable(tx, tenantId, jobUuid, options.priority),
@@ -296,16 +296,15 @@ async function submitAsJob(
 }
 
 /** Puts items into chunks that wait to be applied. Gives back how many items there were. */
-export async function insertItemChunks(
+async function insertItemChunks(
   tx: Transaction,
-  tenantId: string,
-  jobUuid: string,
-  items: readonly Item[],
+  params: { tenantId: string; jobUuid: string; items: readonly Item[]; perChunk: number },
 ): Promise<number> {
+  const { items, perChunk, ...job } = params;
   const inserts: Promise<void>[] = [];
-  for (let firstIndex = 0; firstIndex < items.length; firstIndex += chunkItems) {
-    const part = items.slice(firstIndex, firstIndex + chunkItems);
-    inserts.push(insertChunk(tx, { tenantId, jobUuid, chunkNo: firstIndex / chunkItems, firstIndex, items: part }));
+  for (let firstIndex = 0; firstIndex < items.length; firstIndex += perChunk) {
+    const part = items.slice(firstIndex, firstIndex + perChunk);
+    inserts.push(insertChunk(tx, { ...job, chunkNo: firstIndex / perChunk, firstIndex, items: part }));
   }
   await Promise.all(inserts);
   return items.length;

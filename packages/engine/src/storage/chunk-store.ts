@@ -50,7 +50,6 @@ export interface ClaimedChunk {
   representation: boolean;
   failuresAllowed: number;
   actor: string;
-  now: string;
   /** Whether the job has chunks behind this one. */
   more: boolean;
 }
@@ -68,7 +67,6 @@ interface ClaimRow {
   failed: number;
   actor: string;
   total: number;
-  now: string;
 }
 
 /**
@@ -84,7 +82,7 @@ export async function claimChunk(
   const { rows } = await db.query<ClaimRow>(sql`
     select c.chunk_no, c.first_index, c.items, j.collection, j.item_operation, j.dry_run, j.atomic,
       j.representation, j.max_errors, j.failed, j.actor,
-      j.total, now() as now
+      j.total
     from docket.job_chunks c
     join docket.jobs j on j.tenant_id = ${tenantId} and j.job_id = ${jobUuid} and j.status in ('pending', 'running')
     where c.tenant_id = ${tenantId} and c.job_id = ${jobUuid} and c.state = 'pending'
@@ -108,7 +106,6 @@ export async function claimChunk(
     representation: row.representation,
     failuresAllowed: row.max_errors === null ? Number.POSITIVE_INFINITY : row.max_errors - row.failed,
     actor: row.actor,
-    now: row.now,
     more: row.first_index + items.length < row.total,
   };
 }

@@ -1,4 +1,4 @@
-import type { Sql } from 'sql-template-tag';
+import { type Sql, sql } from './sql.ts';
 
 export interface QueryResult<Row> {
   rows: Row[];
@@ -26,4 +26,10 @@ export interface Pool extends Database {
    */
   transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>;
   end(): Promise<void>;
+}
+
+/** The database's time at this moment, RFC 3339; the one clock for everything that is stored. */
+export async function readClock(db: Database): Promise<string> {
+  const { rows } = await db.query<{ now: string }>(sql`select clock_timestamp() as now`);
+  return rows[0]?.now as string;
 }

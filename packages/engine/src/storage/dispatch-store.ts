@@ -12,8 +12,19 @@ export interface RunnableJob {
  * found nothing to claim just now.
  */
 export async function pickRunnableJob(pool: Pool, except: readonly string[]): Promise<RunnableJob | undefined> {
+  for (;;) {
+    const { picked, waiting } = await pickOnce(pool, except);
+    // why: a job that ends while it is being picked is gone, though others wait
+    if (picked || !waiting) return picked;
+  }
+}
+
+async function pickOnce(
+  pool: Pool,
+  except: readonly string[],
+): Promise<{ picked: RunnableJob | undefined; waiting: boolean }> {
   return await pool.transaction(async (tx) => {
-    const [, { rows }] = await Promise.all([
+    const [, picked, waiting] = await Promise.all([
       tx.query(sql`set local synchronous_commit = off`),
       tx.query<{ tenant_id: string; job_id: string }>(sql`
         update docket.runnable_jobs r set served_at = clock_timestamp()
@@ -27,8 +38,14 @@ export async function pickRunnableJob(pool: Pool, except: readonly string[]): Pr
         ) next
         where r.tenant_id = next.tenant_id and r.job_id = next.job_id
         returning r.tenant_id, r.job_id`),
+      tx.query<{ waiting: boolean }>(sql`
+        select exists (select 1 from docket.runnable_jobs where not (job_id = any(${except}::uuid[]))) as waiting`),
       tx.commit(),
     ]);
-    return rows[0] && { tenantId: rows[0].tenant_id, jobUuid: rows[0].job_id };
+    const [row] = picked.rows;
+    return {
+      picked: row && { tenantId: row.tenant_id, jobUuid: row.job_id },
+      waiting: waiting.rows[0]?.waiting ?? false,
+    };
   });
 }

@@ -83,7 +83,7 @@ function codeOf(error: unknown): string | undefined {
 // why: the driver reports a lost connection as a plain Error without a code
 function isDriverConnectionLoss(error: unknown): boolean {
   const message = error instanceof Error ? error.message : '';
-  return /^Connection terminated|connection timeout|timeout exceeded when trying to connect|not queryable|^Client was closed/i.test(
+  return /^Connection terminated|connection timeout|Query read timeout|timeout exceeded when trying to connect|not queryable|^Client was closed/i.test(
     message,
   );
 }

@@ -57,7 +57,7 @@ export async function claimItemKeys(
   params: { tenantId: string; collection: string; jobUuid: string; keys: readonly string[]; ttlSeconds: number },
 ): Promise<Map<string, ItemResult>> {
   const keys = [...new Set(params.keys)].sort();
-  const [, { rows }] = await Promise.all([
+  const [, results] = await Promise.all([
     db.query(sql`
       insert into docket.item_keys (tenant_id, collection, key, job_id, expires_at)
       select ${params.tenantId}, ${params.collection}, u.key, ${params.jobUuid}::uuid,
@@ -66,11 +66,20 @@ export async function claimItemKeys(
       on conflict (tenant_id, collection, key) do update
         set job_id = excluded.job_id, result = null, expires_at = excluded.expires_at
         where item_keys.expires_at <= now()`),
-    db.query<{ key: string; result: ItemResult }>(sql`
-      select key, result from docket.item_keys
-      where tenant_id = ${params.tenantId} and collection = ${params.collection} and key = any(${keys}::text[])
-        and result is not null`),
+    readItemKeys(db, params),
   ]);
+  return results;
+}
+
+/** First results of the keys that were applied before. */
+export async function readItemKeys(
+  db: Database,
+  params: { tenantId: string; collection: string; keys: readonly string[] },
+): Promise<Map<string, ItemResult>> {
+  const { rows } = await db.query<{ key: string; result: ItemResult }>(sql`
+    select key, result from docket.item_keys
+    where tenant_id = ${params.tenantId} and collection = ${params.collection} and key = any(${params.keys}::text[])
+      and result is not null and expires_at > now()`);
   return new Map(rows.map((row) => [row.key, row.result]));
 }
 

@@ -53,12 +53,14 @@ export interface PoolOptions {
   url: string;
   max: number;
   applicationName: string;
+  /** Time after which a statement that was not answered counts as a lost connection, in milliseconds. Default: none. */
+  answerTimeoutMs?: number;
   /** Called when an idle connection is lost; the pool replaces it by itself. */
   onIdleError?: (error: Error) => void;
 }
 
 /** A pool of pipelining connections. A broken connection is dropped, so that the pool serves again as soon as the database does. */
-export function createPool({ url, max, applicationName, onIdleError }: PoolOptions): Pool {
+export function createPool({ url, max, applicationName, answerTimeoutMs, onIdleError }: PoolOptions): Pool {
   const pool = new pg.Pool({
     connectionString: url,
     max,
@@ -68,6 +70,7 @@ export function createPool({ url, max, applicationName, onIdleError }: PoolOptio
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 60_000,
     pipeline: true,
+    ...(answerTimeoutMs === undefined ? {} : { query_timeout: answerTimeoutMs }),
   } as pg.PoolConfig);
   pool.on('error', (error) => onIdleError?.(error));
   let ended: Promise<void> | undefined;

@@ -168,7 +168,8 @@ function waitWithoutJob(): ApiError {
   return new ApiError('invalid_parameter', message, { errors: [{ pointer: '/wait', message }] });
 }
 
-function registerWrites(app: Api, { engine }: Deps, collection: Collection<never>): void {
+function registerWrites(app: Api, deps: Deps, collection: Collection<never>): void {
+  const { engine } = deps;
   const { name, idField } = collection;
   const path = `/${collection.path}`;
   const examples = examplesOf(collection);
@@ -214,7 +215,7 @@ function registerWrites(app: Api, { engine }: Deps, collection: Collection<never
         throw new ApiError('validation_failed', message, { errors: [{ pointer: `/${idField}`, message }] });
       }
       const item = { id: given ?? newId(collection), fields };
-      const { id, resource } = await writeRecord(engine, request, reply, { collection, operation: 'create', item });
+      const { id, resource } = await writeRecord(deps, request, reply, { collection, operation: 'create', item });
       return reply
         .code(201)
         .header('location', `${basePath}${path}/${encodeURIComponent(id)}`)
@@ -262,7 +263,7 @@ function registerWrites(app: Api, { engine }: Deps, collection: Collection<never
       const fields = readFields(engine, request);
       const version = await versionToFind(engine, request, { collection, id });
       const item = version === undefined ? { id, fields } : { id, fields, version };
-      const { resource } = await writeRecord(engine, request, reply, { collection, operation: 'update', item });
+      const { resource } = await writeRecord(deps, request, reply, { collection, operation: 'update', item });
       return resource;
     },
   );

@@ -9,6 +9,7 @@ import {
   parseOptions,
 } from '@docket/engine';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Deps } from '../http/api.ts';
 import { ApiError } from '../http/problems.ts';
 import { idempotencyOf } from './idempotency.ts';
 import { etagOf, versionsAllowed } from './preconditions.ts';
@@ -66,7 +67,7 @@ export function notFound(collection: Collection<never>, id: string): ApiError {
  * is now and sets ETag; a failed item becomes the problem of its code.
  */
 export async function writeRecord(
-  engine: Engine,
+  { engine, closing }: Deps,
   request: FastifyRequest,
   reply: FastifyReply,
   { collection, operation, item }: { collection: Collection<never>; operation: BatchOperation; item: Item },
@@ -81,6 +82,7 @@ export async function writeRecord(
     single: true,
     ...idempotencyOf(request, engine.limits.textLength, about),
     ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
+    signal: closing,
   });
   const headers: Record<string, string> = outcome.replayed ? { 'idempotency-replayed': 'true' } : {};
   const result = outcome.kind === 'results' ? outcome.results?.[0] : undefined;
