@@ -179,6 +179,19 @@ async function jobLatency(env: Environment): Promise<Row[]> {
   ];
 }
 
+const suites: Record<string, (env: Environment, floor: Floor) => Promise<Row[]>> = {
+  sync: async (env, floor) => [await syncBatch(env, floor)],
+  throughput: async (env, floor) => [await throughput(env, floor)],
+  latency: jobLatency,
+  reads: async (env) => [await reads(env)],
+};
+
+// `npm run bench -- reads latency` runs only those
+const wanted = process.argv.slice(2);
+const unknown = wanted.find((name) => !Object.hasOwn(suites, name));
+if (unknown !== undefined)
+  throw new Error(`There is no suite "${unknown}"; there are ${Object.keys(suites).join(', ')}.`);
+
 const env = await openEnvironment();
 try {
   const floor = await openFloor(env.databaseUrl);

@@ -58,7 +58,7 @@ create table docket.cases (
 );
 CREATE INDEX cases_by_assignee ON docket.cases USING btree (tenant_id, assignee, case_id) WHERE (assignee IS NOT NULL);
 CREATE INDEX cases_by_status ON docket.cases USING btree (tenant_id, status, case_id);
-CREATE INDEX cases_by_update ON docket.cases USING btree (tenant_id, updated_at, case_id);
+CREATE INDEX cases_by_update ON docket.cases USING btree (tenant_id, updated_at);
 
 create table docket.orders (
   tenant_id text not null,
@@ -82,7 +82,7 @@ create table docket.orders (
 );
 CREATE INDEX orders_by_customer ON docket.orders USING btree (tenant_id, customer, order_id);
 CREATE INDEX orders_by_status ON docket.orders USING btree (tenant_id, status, order_id);
-CREATE INDEX orders_by_update ON docket.orders USING btree (tenant_id, updated_at, order_id);
+CREATE INDEX orders_by_update ON docket.orders USING btree (tenant_id, updated_at);
 
 create table docket.tenants (
   tenant_id text not null,

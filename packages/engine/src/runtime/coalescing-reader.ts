@@ -1,5 +1,6 @@
 import type { RecordState } from '../domain/collection.ts';
 import type { Database } from '../storage/database.ts';
+import { asRequestError } from '../storage/errors.ts';
 import type { MountedCollection } from './mounts.ts';
 
 interface Waiting {
@@ -59,7 +60,8 @@ export class CoalescingReader {
       const records = await mount.store.read(this.#db, tenantId, [...ids]);
       for (const { id, resolve } of reads) resolve(records.get(id));
     } catch (error) {
-      for (const { reject } of reads) reject(error);
+      const reason = asRequestError(error);
+      for (const { reject } of reads) reject(reason);
     } finally {
       this.#inFlight -= 1;
       this.#schedule();

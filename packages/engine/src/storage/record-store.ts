@@ -18,6 +18,7 @@ export class RecordStore {
   readonly #columns: Sql;
   readonly #table: Sql;
   readonly #id: Sql;
+  readonly #aliases: readonly { name: string; alias: string }[];
   readonly #numeric: readonly string[];
 
   constructor(collection: Collection<never>, info: TableInfo) {
@@ -31,6 +32,7 @@ export class RecordStore {
     if (table.createdAt) selected.push(sql`${identifier(table.createdAt)} as created_at`);
     if (table.updatedAt) selected.push(sql`${identifier(table.updatedAt)} as updated_at`);
     const names = [...fields.keys()];
+    this.#aliases = names.map((name, position) => ({ name, alias: `f${position}` }));
     for (const [position, field] of [...fields.values()].entries()) {
       selected.push(sql`${identifier(field.column)} as ${raw(`f${position}`)}`);
     }
@@ -226,8 +228,7 @@ export class RecordStore {
 
   #state(row: Row): RecordState {
     const fields: JsonObject = {};
-    let position = 0;
-    for (const name of this.collection.fields.keys()) fields[name] = row[`f${position++}`] as Json;
+    for (const { name, alias } of this.#aliases) fields[name] = row[alias] as Json;
     for (const name of this.#numeric) if (fields[name] !== null) fields[name] = Number(fields[name]);
     return {
       id: row.id as string,
