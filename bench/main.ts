@@ -193,6 +193,9 @@ if (unknown !== undefined)
   throw new Error(`There is no suite "${unknown}"; there are ${Object.keys(suites).join(', ')}.`);
 
 const env = await openEnvironment();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void env.close().finally(() => process.exit(130)));
+}
 try {
   const floor = await openFloor(env.databaseUrl);
   const rows = [

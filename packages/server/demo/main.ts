@@ -11,6 +11,9 @@ const zero = (value: number, of: number) => styleText(value === 0 ? 'green' : 'r
 
 heading('Docket demo: a throw-away server with 890 real incidents');
 const server = await startThrowAwayServer();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void server.stop().finally(() => process.exit(130)));
+}
 try {
   const docket = new Docket({ url: server.url, apiKey: server.apiKey });
   const batchSize = 100;

@@ -41,6 +41,12 @@ export function newId(collection: Collection<never>): string {
   return `${collection.idField.replace(/Id$/, '').toLowerCase()}_${newUuid().replaceAll('-', '')}`;
 }
 
+/** `a case`, `an order`: the singular, as the id is named. */
+function one({ idField }: Collection<never>): string {
+  const singular = idField.replace(/Id$/, '');
+  return `${/^[aeiou]/.test(singular) ? 'an' : 'a'} ${singular}`;
+}
+
 /** The collection of a name; it must be one of the engine's. */
 export function collectionNamed({ engine }: Deps, name: string): Collection<never> {
   const collection = engine.collections.get(name);
@@ -119,7 +125,7 @@ function registerReads(app: Api, deps: Deps, collection: Collection<never>): voi
       config: { problems: ['not_found', 'job_not_found', 'deadline_exceeded', 'invalid_parameter'] },
       schema: {
         tags: [name],
-        summary: `Read one of ${name}`,
+        summary: `Read ${one(collection)}`,
         description:
           'Read from the primary, after the request arrived: whatever was acknowledged before is in it. With `afterJob`, read once that job has decided this record; `deadline_exceeded` when that takes longer than `wait`.',
         params: paramsOf(collection),
@@ -197,7 +203,7 @@ function registerWrites(app: Api, deps: Deps, collection: Collection<never>): vo
       config: { problems: [...writeProblems, 'already_exists'] },
       schema: {
         tags: [name],
-        summary: `Create one of ${name}`,
+        summary: `Create ${one(collection)}`,
         headers: Type.Object({ 'Idempotency-Key': requestHeaders['Idempotency-Key'] }),
         body: Type.Object(
           {
@@ -244,7 +250,7 @@ function registerWrites(app: Api, deps: Deps, collection: Collection<never>): vo
       },
       schema: {
         tags: [name],
-        summary: `Change one of ${name}`,
+        summary: `Change ${one(collection)}`,
         description:
           'A merge patch (RFC 7396) of the fields. With If-Match it is applied only to that version, else 412 `version_conflict`.',
         params: paramsOf(collection),
@@ -305,7 +311,7 @@ function registerHistory(app: Api, { engine }: Deps, collection: Collection<neve
       config: { problems: ['not_found'] },
       schema: {
         tags: [name],
-        summary: `The changes of one of ${name}, newest first`,
+        summary: `The changes of ${one(collection)}, newest first`,
         params: paramsOf(collection),
         querystring: Type.Object({
           limit: Type.Optional(limitParameter(200, 50)),
