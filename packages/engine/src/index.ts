@@ -68,13 +68,14 @@ export type {
   Engine,
   EngineLogger,
   EngineOptions,
-  HistoryEntry,
   Page,
   ResultRow,
   Submission,
   SubmitOutcome,
 } from './runtime/engine.ts';
+export type { HistoryEntry } from './storage/change-store.ts';
 export type { Database, Pool, QueryResult, Transaction } from './storage/database.ts';
+export { asRequestError } from './storage/errors.ts';
 export { type MigrationSet, SchemaError } from './storage/migrate.ts';
 export { join, type Sql, sql } from './storage/sql.ts';
 export { TableError } from './storage/table-check.ts';

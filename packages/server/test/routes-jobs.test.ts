@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { parse } from 'csv-parse/sync';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { waitUntil } from '../../engine/test/wait-until.ts';
 import { createCases, type Served, serve } from './served.ts';
 
 let served: Served;
@@ -230,12 +231,13 @@ describe('a job that cannot run yet', () => {
 
   it('waits no longer once the client has gone', async () => {
     const key = await idle.keyOf('default');
+    const waits = vi.spyOn(idle.engine, 'waitForJob');
     const { hostname, port } = new URL(idle.base);
     const socket = connect(Number(port), hostname);
     socket.write(
       `GET /api/v1/jobs/${waiting}/status?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\n\r\n`,
     );
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await waitUntil(async () => waits.mock.calls.length > 0, 'the request waits');
     socket.destroy();
     // why: were the wait still on, stopping would take its whole minute
     const started = performance.now();

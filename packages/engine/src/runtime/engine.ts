@@ -3,6 +3,7 @@ import type { Collection, RecordState } from '../domain/collection.ts';
 import type { ItemResult } from '../domain/decide.ts';
 import type { Job, JobStatus } from '../domain/job.ts';
 import type { JsonObject } from '../domain/json.ts';
+import type { HistoryEntry } from '../storage/change-store.ts';
 import type { Database, Pool } from '../storage/database.ts';
 import type { MigrationSet } from '../storage/migrate.ts';
 
@@ -91,16 +92,6 @@ export type SubmitOutcome =
 export interface Page<Row> {
   items: Row[];
   nextCursor: string | null;
-}
-
-export interface HistoryEntry {
-  version: number | null;
-  jobId: string;
-  index: number;
-  actor: string;
-  changedAt: string;
-  before: JsonObject | null;
-  after: JsonObject;
 }
 
 export interface ResultRow {

@@ -3,10 +3,10 @@ import type { RecordState } from '../domain/collection.ts';
 import { decodeCursor, encodeCursor } from '../domain/cursor.ts';
 import { parseJobId } from '../domain/ids.ts';
 import type { Json, JsonObject } from '../domain/json.ts';
-import { listChanges } from '../storage/change-store.ts';
+import { type HistoryEntry, listChanges } from '../storage/change-store.ts';
 import type { Database } from '../storage/database.ts';
 import { refusingDamagedCursor } from '../storage/errors.ts';
-import type { HistoryEntry, Page } from './engine.ts';
+import type { Page } from './engine.ts';
 import { pageOf } from './job-reader.ts';
 import type { MountedCollection } from './mounts.ts';
 

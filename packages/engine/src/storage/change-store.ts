@@ -28,7 +28,8 @@ export async function insertChanges(
       as u(record_id, version, item_index, before, after)`);
 }
 
-export interface RecordedChange {
+/** One change of a record, as its history tells it. `before` is null for its creation, `version` where its table has none. */
+export interface HistoryEntry {
   version: number | null;
   jobId: string;
   index: number;
@@ -58,7 +59,7 @@ export async function listChanges(
     limit: number;
     after: { version: number; jobUuid: string; index: number } | undefined;
   },
-): Promise<RecordedChange[]> {
+): Promise<HistoryEntry[]> {
   const { after } = params;
   const behind = after
     ? sql`and (version, job_id, item_index) < (${after.version}::int, ${after.jobUuid}::uuid, ${after.index}::int)`

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import { RequestError } from '@docket/engine';
+import { asRequestError, RequestError } from '@docket/engine';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { ApiError, problemKinds } from './problems.ts';
 import { describeViolation } from './validation.ts';
@@ -72,16 +72,13 @@ function originOf(request: FastifyRequest): string {
 
 function asApiError(error: FastifyError, request: FastifyRequest, options: ProblemOptions): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof RequestError) {
-    return new ApiError(error.code, error.message, { ...error.details, cause: error.cause });
-  }
   if (error.validation) return describeViolation(error, request);
   const own = frameworkProblem(error, request, options);
   if (own) return own;
-  if (isConnectionLoss(error)) {
-    return new ApiError('database_unavailable', 'The database cannot be reached at the moment. Try again shortly.', {
-      cause: error,
-    });
+  // why: statements that do not go through the engine fail with the driver's errors
+  const refusal = asRequestError(error);
+  if (refusal instanceof RequestError) {
+    return new ApiError(refusal.code, refusal.message, { ...refusal.details, cause: refusal.cause });
   }
   return new ApiError('internal', 'The server could not do this because of an error of its own. It is in its log.', {
     cause: error,
@@ -118,19 +115,6 @@ function unsupportedMediaType(type: string | undefined): ApiError {
     ? `Streams (${type}) are not taken here yet. ${accepted}`
     : `A body of type ${JSON.stringify(type.slice(0, 100))} is not read here. ${accepted}`;
   return new ApiError('unsupported_media_type', detail, { headers });
-}
-
-const connectionCodes =
-  /^(08...|57P0[1235]|53300|ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH)$/;
-
-/** The loss of the database, for statements that do not go through the engine. */
-function isConnectionLoss(error: FastifyError): boolean {
-  const first = error instanceof AggregateError ? (error.errors[0] as FastifyError | undefined) : error;
-  if (typeof first?.code === 'string') return connectionCodes.test(first.code);
-  // why: the driver reports some losses as a plain Error without a code
-  return /^Connection terminated|timeout exceeded when trying to connect|not queryable|^Client was closed/i.test(
-    first?.message ?? '',
-  );
 }
 
 /** Answers what is not even HTTP, on the bare connection: the parser gave up before there was a request. */

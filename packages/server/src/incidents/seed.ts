@@ -1,4 +1,4 @@
-import { type Engine, type Item, type JsonObject, sql } from '@docket/engine';
+import { type Engine, type Item, type JsonObject, parseOptions, sql } from '@docket/engine';
 import { readIncidentEvents } from './event-log.ts';
 import { firstStates } from './replay.ts';
 
@@ -17,18 +17,7 @@ export async function seedIncidents(engine: Engine, tenantId: string): Promise<n
       collection: 'cases',
       operation: 'create',
       content: { kind: 'items', items: items.slice(start, start + batchSize) },
-      options: {
-        mode: 'sync',
-        waitForCompletion: undefined,
-        returnJobId: true,
-        dryRun: false,
-        atomic: false,
-        maxErrors: undefined,
-        onDeadline: 'return',
-        return: 'minimal',
-        priority: 'normal',
-        label: 'sample data',
-      },
+      options: parseOptions({ mode: 'sync', return: 'minimal', label: 'sample data' }, engine.limits),
     });
     if (outcome.kind !== 'results' || !outcome.results) throw new Error('The sample data could not be loaded in time.');
     const wrong = outcome.results.find(({ error }) => error && error.code !== 'already_exists');
