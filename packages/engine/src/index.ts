@@ -75,6 +75,7 @@ export type {
   SubmitOutcome,
 } from './runtime/engine.ts';
 export type { Database, Pool, QueryResult, Transaction } from './storage/database.ts';
+export type { RetryChoice } from './storage/job-store.ts';
 export { type MigrationSet, SchemaError } from './storage/migrate.ts';
 export { join, type Sql, sql } from './storage/sql.ts';
 export { TableError } from './storage/table-check.ts';

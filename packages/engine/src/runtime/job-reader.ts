@@ -153,6 +153,8 @@ export class JobReader {
       const rows = results.map((result, offset) => ({ result, fields: items[offset]?.fields ?? {} }));
       yield params.status === undefined ? rows : rows.filter((row) => row.result.status === params.status);
     }
+    // why: of a job that was deleted in the meantime, the rest would be missing in silence
+    await this.get(params.tenantId, params.jobId);
   }
 
   /** Of each id, the open jobs that hold it in a chunk not yet applied. */
