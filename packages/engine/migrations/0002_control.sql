@@ -1,4 +1,5 @@
--- Control of jobs: cancel, retry, revert. What runs on the schema before this also runs on this one.
+-- Control of jobs: cancel, pause, retry, revert. Workers of the version before go on applying jobs; the chunks of a job that is
+-- paused or being cancelled they leave, by a failed check or update, to those of this version.
 
 alter table docket.jobs
   -- the job ends as cancelled when the chunks in flight have ended

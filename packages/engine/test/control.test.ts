@@ -422,6 +422,15 @@ describe('delete', () => {
     await fixture.reseed(0);
   });
 
+  test('in the middle of a stream of results ends it with an error, not in silence', async () => {
+    const jobId = await submitJob(update(await fixture.reseed(1500)));
+    await engine().cancelJob(caller, jobId);
+    const stream = engine().streamResults({ tenantId: 'acme', jobId })[Symbol.asyncIterator]();
+    expect((await stream.next()).value).toHaveLength(1000);
+    await engine().deleteJob(caller, jobId);
+    await expect(stream.next()).rejects.toMatchObject({ code: 'job_not_found' });
+  });
+
   test('of an open job is refused', async () => {
     const jobId = await submitJob(update(await fixture.reseed(1)));
     await expect(engine().deleteJob(caller, jobId)).rejects.toMatchObject(conflict);

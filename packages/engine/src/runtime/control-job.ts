@@ -33,20 +33,26 @@ export async function cancelJob(
 }
 
 /** Lets no further chunk of a job begin; see `Engine.pauseJob`. */
-export async function pauseJob({ pool, jobs }: ControlDeps, { tenantId }: Caller, jobId: string): Promise<Job> {
-  await jobs.get(tenantId, jobId);
-  const paused = await pauseOpenJob(pool, tenantId, parseJobId(jobId) as string);
-  const job = await jobs.get(tenantId, jobId);
-  if (!paused && job.status !== 'paused') throw conflict(job, 'paused');
-  return job;
+export async function pauseJob(deps: ControlDeps, caller: Caller, jobId: string): Promise<Job> {
+  return await changeOpenJob(deps, caller, jobId, { change: pauseOpenJob, asked: 'paused' });
 }
 
 /** Lets a paused job go on; see `Engine.resumeJob`. */
-export async function resumeJob({ pool, jobs }: ControlDeps, { tenantId }: Caller, jobId: string): Promise<Job> {
+export async function resumeJob(deps: ControlDeps, caller: Caller, jobId: string): Promise<Job> {
+  return await changeOpenJob(deps, caller, jobId, { change: resumePausedJob, asked: 'resumed' });
+}
+
+/** A job that could not be changed though it is open was as asked already. */
+async function changeOpenJob(
+  { pool, jobs }: ControlDeps,
+  { tenantId }: Caller,
+  jobId: string,
+  { change, asked }: { change: typeof pauseOpenJob; asked: string },
+): Promise<Job> {
   await jobs.get(tenantId, jobId);
-  const resumed = await resumePausedJob(pool, tenantId, parseJobId(jobId) as string);
+  const changed = await change(pool, tenantId, parseJobId(jobId) as string);
   const job = await jobs.get(tenantId, jobId);
-  if (!resumed && (isTerminal(job.status) || job.cancelRequested)) throw conflict(job, 'resumed');
+  if (!changed && (isTerminal(job.status) || job.cancelRequested)) throw conflict(job, asked);
   return job;
 }
 
