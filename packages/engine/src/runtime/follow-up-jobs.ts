@@ -132,7 +132,8 @@ async function makeFollowUp(
         tenantId,
         collection: job.collection,
         operation,
-        operationName: job.operationName,
+        // why: the caller's name says what the job did, not that it is undone
+        operationName: operation === 'revert' ? null : job.operationName,
         itemOperation: job.itemOperation,
         status: total === 0 ? 'completed' : 'pending',
         priority: job.priority,
