@@ -23,6 +23,7 @@ create table docket.idempotency_keys (
   expires_at timestamp with time zone not null,
   constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, key)
 );
+CREATE INDEX idempotency_keys_job ON docket.idempotency_keys USING btree (tenant_id, job_id);
 
 create table docket.item_keys (
   tenant_id text not null,
@@ -48,14 +49,15 @@ create table docket.job_chunks (
   results bytea storage external,
   constraint job_chunks_pkey PRIMARY KEY (tenant_id, job_id, chunk_no),
   constraint job_chunks_chunk_no_check CHECK ((chunk_no >= 0)),
-  constraint job_chunks_done_is_whole CHECK (
+  constraint job_chunks_counts_fit_state CHECK (
 CASE state
     WHEN 'done'::text THEN ((results IS NOT NULL) AND (((succeeded + failed) + not_processed) = item_count))
+    WHEN 'cancelled'::text THEN ((results IS NULL) AND ((succeeded + failed) = 0) AND (not_processed = item_count))
     ELSE ((results IS NULL) AND (((succeeded + failed) + not_processed) = 0))
 END),
   constraint job_chunks_first_index_check CHECK ((first_index >= 0)),
   constraint job_chunks_item_count_check CHECK ((item_count > 0)),
-  constraint job_chunks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'done'::text])))
+  constraint job_chunks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'done'::text, 'cancelled'::text])))
 );
 CREATE INDEX job_chunks_pending ON docket.job_chunks USING btree (tenant_id, job_id, chunk_no) WHERE (state = 'pending'::text);
 
@@ -87,14 +89,20 @@ create table docket.jobs (
   started_at timestamp with time zone,
   completed_at timestamp with time zone,
   expires_at timestamp with time zone not null,
+  cancel_requested boolean not null default false,
+  retry_only text,
   constraint jobs_pkey PRIMARY KEY (tenant_id, job_id),
-  constraint jobs_completed_is_whole CHECK (((status <> 'completed'::text) OR (((succeeded + failed) + not_processed) = total))),
+  constraint jobs_cancelled_on_request CHECK (((status <> 'cancelled'::text) OR cancel_requested)),
+  constraint jobs_cancelling_runs CHECK (((NOT cancel_requested) OR (status = ANY (ARRAY['running'::text, 'cancelled'::text])))),
+  constraint jobs_ended_is_whole CHECK (((status <> ALL (ARRAY['completed'::text, 'cancelled'::text])) OR (((succeeded + failed) + not_processed) = total))),
   constraint jobs_failed_check CHECK ((failed >= 0)),
   constraint jobs_item_operation_check CHECK ((item_operation = ANY (ARRAY['update'::text, 'create'::text]))),
   constraint jobs_max_errors_check CHECK ((max_errors > 0)),
   constraint jobs_not_processed_check CHECK ((not_processed >= 0)),
-  constraint jobs_operation_check CHECK ((operation = ANY (ARRAY['update'::text, 'create'::text, 'apply'::text, 'update_one'::text, 'create_one'::text]))),
+  constraint jobs_operation_check CHECK ((operation = ANY (ARRAY['update'::text, 'create'::text, 'apply'::text, 'retry'::text, 'revert'::text, 'update_one'::text, 'create_one'::text]))),
   constraint jobs_processed_at_most_total CHECK ((((succeeded + failed) + not_processed) <= total)),
+  constraint jobs_retry_has_choice CHECK (((operation = 'retry'::text) = (retry_only IS NOT NULL))),
+  constraint jobs_retry_only_check CHECK ((retry_only = ANY (ARRAY['failed'::text, 'retryable'::text]))),
   constraint jobs_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text, 'completed'::text, 'cancelled'::text, 'failed'::text]))),
   constraint jobs_succeeded_check CHECK ((succeeded >= 0)),
   constraint jobs_terminal_has_end CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'cancelled'::text, 'failed'::text])))),
@@ -103,6 +111,8 @@ create table docket.jobs (
 CREATE UNIQUE INDEX jobs_applied_once ON docket.jobs USING btree (tenant_id, parent_job_id) WHERE (operation = 'apply'::text);
 CREATE INDEX jobs_listed ON docket.jobs USING btree (tenant_id, job_id DESC) WHERE (operation <> ALL (ARRAY['update_one'::text, 'create_one'::text]));
 CREATE INDEX jobs_open ON docket.jobs USING btree (tenant_id, collection) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text]));
+CREATE UNIQUE INDEX jobs_retried_once ON docket.jobs USING btree (tenant_id, parent_job_id, retry_only) WHERE (operation = 'retry'::text);
+CREATE UNIQUE INDEX jobs_reverted_once ON docket.jobs USING btree (tenant_id, parent_job_id) WHERE (operation = 'revert'::text);
 
 create table docket.migrations (
   set_name text not null,

@@ -76,6 +76,7 @@ export type {
 export type { HistoryEntry } from './storage/change-store.ts';
 export type { Database, Pool, QueryResult, Transaction } from './storage/database.ts';
 export { asRequestError } from './storage/errors.ts';
+export type { RetryChoice } from './storage/job-store.ts';
 export { type MigrationSet, SchemaError } from './storage/migrate.ts';
 export { join, type Sql, sql } from './storage/sql.ts';
 export { TableError } from './storage/table-check.ts';

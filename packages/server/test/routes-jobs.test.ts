@@ -38,6 +38,7 @@ describe('one job', () => {
       operation: 'update',
       operationName: null,
       status: 'completed',
+      cancelRequested: false,
       outcome: 'some_failed',
       summary: { total: 5, succeeded: 3, failed: 2, notProcessed: 0 },
       progress: { processed: 5, total: 5, itemsPerSecond: expect.any(Number), etaSeconds: 0 },
@@ -50,7 +51,14 @@ describe('one job', () => {
       completedAt: expect.any(String),
       expiresAt: expect.any(String),
       parentJobId: null,
-      links: { self, status: `${self}/status`, results: `${self}/results`, resultsCsv: `${self}/results.csv` },
+      links: {
+        self,
+        status: `${self}/status`,
+        results: `${self}/results`,
+        resultsCsv: `${self}/results.csv`,
+        retry: `${self}/retry`,
+        revert: `${self}/revert`,
+      },
     });
     expect(headers.get('retry-after')).toBeNull();
     expect(Date.parse(body.expiresAt) - Date.parse(body.createdAt)).toBe(7 * 24 * 3600 * 1000);
@@ -60,7 +68,9 @@ describe('one job', () => {
 
   it('has links that lead somewhere', async () => {
     const { body } = await call('GET', `/api/v1/jobs/${jobId}`);
-    for (const link of Object.values<string>(body.links)) expect((await call('GET', link)).status).toBe(200);
+    const { retry, revert, ...readable } = body.links;
+    for (const link of Object.values<string>(readable)) expect((await call('GET', link)).status).toBe(200);
+    for (const link of [retry, revert]) expect((await call('GET', link)).headers.get('allow')).toContain('POST');
   });
 
   it.each(['job_0', `job_${'0'.repeat(32)}`, 'x', '%00', encodeURIComponent("'; drop table")])(

@@ -16,6 +16,8 @@ export interface Item {
   idempotencyKey?: string;
   /** The item is applied only if these fields have these values (set by the engine where a table has no version). */
   expect?: JsonObject;
+  /** `fields` are the values to have again, not a patch, and the lifecycle does not stand in the way (set by the engine to undo). */
+  restore?: boolean;
   /** Decided beforehand: the item fails for this reason (set by the engine when a preview is applied). */
   verdict?: Rejection;
 }

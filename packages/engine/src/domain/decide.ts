@@ -144,6 +144,17 @@ const stoppedByAtomic: Rejection = {
   field: null,
 };
 
+const jobCancelled: Rejection = {
+  code: 'cancelled',
+  message: 'Not processed: the job was cancelled before this item was reached.',
+  field: null,
+};
+
+/** The results of items that a cancelled job did not reach. */
+export function cancelledResults(firstIndex: number, items: readonly Item[]): ItemResult[] {
+  return items.map((item, offset) => notProcessed(firstIndex + offset, item, jobCancelled));
+}
+
 /** The results of an atomic batch in which an item failed: what would have succeeded was not applied. */
 export function withholdAtomic(results: readonly ItemResult[], items: readonly Item[]): ItemResult[] {
   return results.map((result, offset) =>
@@ -216,9 +227,11 @@ function decideUpdate<Context>(
     const field = collection.fields.get(name);
     if (!field) return unknownField(collection, name);
     const before = current.fields[name] ?? null;
-    const after = mergePatch(before, item.fields[name] as Json);
+    const asked = item.fields[name] as Json;
+    const after = item.restore ? asked : mergePatch(before, asked);
     if (jsonEqual(before, after)) continue;
-    if (field.createOnly) return reject('validation_failed', `${name} cannot be changed after creation.`, name);
+    if (field.createOnly && !item.restore)
+      return reject('validation_failed', `${name} cannot be changed after creation.`, name);
     const problem = checkValue(field, after);
     if (problem) return problem;
     fields[name] = after;
@@ -226,7 +239,7 @@ function decideUpdate<Context>(
   }
   if (changed.length === 0) return { state: current, changed };
   const { lifecycleField } = collection;
-  if (lifecycleField && changed.includes(lifecycleField)) {
+  if (lifecycleField && !item.restore && changed.includes(lifecycleField)) {
     const rejection = checkTransition(collection, context, current.fields, fields, lifecycleField);
     if (rejection) return rejection;
   }

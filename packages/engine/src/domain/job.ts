@@ -1,8 +1,9 @@
-import type { Priority } from './batch.ts';
+import type { BatchOperation, Priority } from './batch.ts';
 import type { Json } from './json.ts';
 
 /**
  * The states of a job. `failed` means that the job itself could not run; failed items are in its summary and outcome.
+ * A job that is being cancelled is `running` until the chunks in flight have ended.
  *
  *   pending ──> running ──> completed
  *      │  ▲      │  ▲  └──> failed
@@ -30,8 +31,8 @@ export interface Summary {
 
 export type Outcome = 'all_succeeded' | 'some_failed' | 'all_failed';
 
-/** `update_one` and `create_one` are single writes (PATCH, POST of one record): recorded, but not listed among jobs. */
-export type JobOperation = 'update' | 'create' | 'apply' | 'update_one' | 'create_one';
+/** `apply`, `retry` and `revert` follow from another job. `update_one` and `create_one` are single writes (PATCH, POST of one record): recorded, but not listed among jobs. */
+export type JobOperation = 'update' | 'create' | 'apply' | 'retry' | 'revert' | 'update_one' | 'create_one';
 
 /** The record of a batch's execution. Times are RFC 3339, of the database's clock. */
 export interface Job {
@@ -40,7 +41,11 @@ export interface Job {
   operation: JobOperation;
   /** The name the caller used for what the job does, where it used one. */
   operationName: string | null;
+  /** What each item does to its record. */
+  itemOperation: BatchOperation;
   status: JobStatus;
+  /** It is being cancelled, or was. */
+  cancelRequested: boolean;
   summary: Summary;
   priority: Priority;
   label: string | null;

@@ -8,9 +8,10 @@ import { asRequestError } from '../storage/errors.ts';
 import { migrate } from '../storage/migrate.ts';
 import { createPool } from '../storage/pool.ts';
 import { sql } from '../storage/sql.ts';
-import { applyPreview } from './apply-preview.ts';
 import { CoalescingReader } from './coalescing-reader.ts';
+import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
 import type { Engine, EngineOptions } from './engine.ts';
+import { applyPreview, retryJob, revertJob } from './follow-up-jobs.ts';
 import { JobReader } from './job-reader.ts';
 import { Live } from './live.ts';
 import { findMount, type MountedCollection, mountCollections } from './mounts.ts';
@@ -54,6 +55,8 @@ export function createEngine(options: EngineOptions): Engine {
     idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? 24 * 3600,
   };
   const onDecided = options.onDecided ?? (() => {});
+  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds };
+  const control = { pool, jobs, onDecided };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
   let stopped: Promise<void> | undefined;
@@ -100,7 +103,7 @@ export function createEngine(options: EngineOptions): Engine {
     stop: () => {
       stopped ??= (async () => {
         await runner?.stop();
-        jobs.stopWaiting();
+        await jobs.stopWaiting();
         await live.stop();
         await Promise.all([workerPool.end(), pool.end()]);
       })();
@@ -118,8 +121,13 @@ export function createEngine(options: EngineOptions): Engine {
     },
 
     submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs, onDecided }, submission)),
-    applyPreview: (caller, jobId) =>
-      guard(() => applyPreview({ pool, jobs, jobTtlSeconds: settings.jobTtlSeconds }, caller, jobId)),
+    applyPreview: (caller, jobId) => guard(() => applyPreview(followUp, caller, jobId)),
+    retryJob: (caller, jobId, only = 'failed') => guard(() => retryJob(followUp, caller, jobId, only)),
+    revertJob: (caller, jobId) => guard(() => revertJob(followUp, caller, jobId)),
+    cancelJob: (caller, jobId) => guard(() => cancelJob(control, caller, jobId)),
+    pauseJob: (caller, jobId) => guard(() => pauseJob(control, caller, jobId)),
+    resumeJob: (caller, jobId) => guard(() => resumeJob(control, caller, jobId)),
+    deleteJob: (caller, jobId) => guard(() => deleteJob(control, caller, jobId)),
 
     // why not guarded like the others: this is the hottest call, and the reader maps errors once for many reads
     readRecord: (tenantId, collection, id) => reader.read(find(tenantId, collection), tenantId, id),

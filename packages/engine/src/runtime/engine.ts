@@ -5,6 +5,7 @@ import type { Job, JobStatus } from '../domain/job.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { HistoryEntry } from '../storage/change-store.ts';
 import type { Database, Pool } from '../storage/database.ts';
+import type { RetryChoice } from '../storage/job-store.ts';
 import type { MigrationSet } from '../storage/migrate.ts';
 
 /** A collection together with what its rules need from the database, loaded once for each chunk inside its transaction. */
@@ -125,6 +126,27 @@ export interface Engine {
   submit(submission: Submission): Promise<SubmitOutcome>;
   /** Applies exactly a finished dry run as a new job; asked again it gives the same job. Throws `job_not_found`, `job_conflict`. */
   applyPreview(caller: Caller, jobId: string): Promise<Job>;
+  /**
+   * Tries the items of an ended job again, as a new job: all that did not succeed (`failed`, the default), or those whose result
+   * is `retryable`. Asked again it gives the same job. Throws `job_not_found`, `job_conflict`.
+   */
+  retryJob(caller: Caller, jobId: string, only?: RetryChoice): Promise<Job>;
+  /**
+   * Gives the records of an ended job the values back that they had before it, as a new job; a record that was changed since fails
+   * with `version_conflict`. Asked again it gives the same job. Throws `job_not_found`, `job_conflict`.
+   */
+  revertJob(caller: Caller, jobId: string): Promise<Job>;
+  /**
+   * Cancels what is not being applied at this moment. What is applied stays; the job ends as `cancelled` once the chunks in flight
+   * have ended. Asked again it gives the job. Throws `job_not_found`, and `job_conflict` when the job has ended otherwise.
+   */
+  cancelJob(caller: Caller, jobId: string): Promise<Job>;
+  /** Lets no further chunk begin; those in flight finish. Idempotent. Throws `job_not_found`, `job_conflict`. */
+  pauseJob(caller: Caller, jobId: string): Promise<Job>;
+  /** Lets a paused job go on; a job that is not paused is given back as it is. Throws `job_not_found`, `job_conflict`. */
+  resumeJob(caller: Caller, jobId: string): Promise<Job>;
+  /** Removes an ended job with its results and batch keys; the history of the records stays. Throws `job_not_found`, `job_conflict`. */
+  deleteJob(caller: Caller, jobId: string): Promise<void>;
 
   /** Linearizable: the query starts after the call. Calls of one tick share one query. */
   readRecord(tenantId: string, collection: string, id: string): Promise<RecordState | undefined>;

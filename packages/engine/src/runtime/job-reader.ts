@@ -26,11 +26,19 @@ interface ResultsParams {
   status?: ItemResult['status'] | undefined;
 }
 
+interface WaitOptions {
+  jobId: string;
+  timeoutMs: number;
+  everyMs: number;
+  signal: AbortSignal | undefined;
+}
+
 /** Reads jobs and their results, and waits for them. */
 export class JobReader {
   readonly #pool: Pool;
   readonly #live: Live;
   readonly #stopping = new AbortController();
+  readonly #waits = new Set<Promise<boolean>>();
 
   constructor(pool: Pool, live: Live) {
     this.#pool = pool;
@@ -47,8 +55,10 @@ export class JobReader {
   }
 
   /** Ends every wait, now and later, with the job as it is. */
-  stopWaiting(): void {
+  async stopWaiting(): Promise<void> {
     this.#stopping.abort();
+    // why: a wait looks once more before it ends, and needs its connection for that
+    await Promise.allSettled(this.#waits);
   }
 
   async wait(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
@@ -79,11 +89,18 @@ export class JobReader {
     return await this.#waitUntil(look, { jobId, timeoutMs, everyMs: chunkLookMs, signal });
   }
 
+  async #waitUntil(look: () => Promise<boolean>, options: WaitOptions): Promise<boolean> {
+    const waiting = this.#lookUntil(look, options);
+    this.#waits.add(waiting);
+    try {
+      return await waiting;
+    } finally {
+      this.#waits.delete(waiting);
+    }
+  }
+
   /** Looks again whenever the job ends or the time between looks has passed. Gives back what the last look said. */
-  async #waitUntil(
-    look: () => Promise<boolean>,
-    options: { jobId: string; timeoutMs: number; everyMs: number; signal: AbortSignal | undefined },
-  ): Promise<boolean> {
+  async #lookUntil(look: () => Promise<boolean>, options: WaitOptions): Promise<boolean> {
     const { jobId, signal } = options;
     const deadline = performance.now() + options.timeoutMs;
     let wake = () => {};
@@ -153,6 +170,8 @@ export class JobReader {
       const rows = results.map((result, offset) => ({ result, fields: items[offset]?.fields ?? {} }));
       yield params.status === undefined ? rows : rows.filter((row) => row.result.status === params.status);
     }
+    // why: of a job that was deleted in the meantime, the rest would be missing in silence
+    await this.get(params.tenantId, params.jobId);
   }
 
   /** Of each id, the open jobs that hold it in a chunk not yet applied. */

@@ -1,5 +1,5 @@
 import { failed, type ItemResult } from '../domain/decide.ts';
-import { type ClaimedChunk, claimChunk, completeChunk, countResults } from '../storage/chunk-store.ts';
+import { type ClaimedChunk, cancelChunk, claimChunk, completeChunk, countResults } from '../storage/chunk-store.ts';
 import type { Pool, Transaction } from '../storage/database.ts';
 import { pickRunnableJob, type RunnableJob } from '../storage/dispatch-store.ts';
 import { failureKind } from '../storage/errors.ts';
@@ -144,6 +144,7 @@ export class Runner {
     trouble: Trouble | undefined,
   ): Promise<DecidedItems | undefined> {
     const { tenantId, jobUuid } = job;
+    if (chunk.cancelRequested) return await leaveChunk(tx, job, chunk);
     const mount = this.#options.mounts.get(chunk.collection);
     // why: a process that does not know the collection leaves the job to those that do
     if (!mount) return undefined;
@@ -233,6 +234,17 @@ function keyOf(job: RunnableJob, chunk: ClaimedChunk): string {
 
 function backoff(attempts: number): number {
   return Math.min(50 * 2 ** attempts, maxBackoffMs) * (0.5 + Math.random() / 2);
+}
+
+/** A chunk that fell back after its job was cancelled, because the worker that had it died. */
+async function leaveChunk(tx: Transaction, { tenantId, jobUuid }: RunnableJob, chunk: ClaimedChunk) {
+  const counts = { succeeded: 0, failed: 0, notProcessed: chunk.items.length };
+  await Promise.all([
+    cancelChunk(tx, tenantId, jobUuid, chunk.chunkNo),
+    countChunk(tx, tenantId, jobUuid, counts),
+    tx.commit(),
+  ]);
+  return { collection: chunk.collection, ...counts };
 }
 
 function failAll(chunk: ClaimedChunk): ItemResult[] {

@@ -28,6 +28,25 @@ export async function insertChanges(
       as u(record_id, version, item_index, before, after)`);
 }
 
+/** What a job changed of some records, each record's changes in the order in which they happened. */
+export async function changesOfJob(
+  db: Database,
+  params: { tenantId: string; collection: string; jobUuid: string; ids: readonly string[] },
+): Promise<Change[]> {
+  const { rows } = await db.query<Omit<ChangeRow, 'job_id' | 'actor' | 'changed_at'> & { record_id: string }>(sql`
+    select record_id, version, item_index, before, after from docket.changes
+    where tenant_id = ${params.tenantId} and collection = ${params.collection}
+      and record_id = any(${params.ids}::text[]) and job_id = ${params.jobUuid}
+    order by record_id, version, item_index`);
+  return rows.map((row) => ({
+    id: row.record_id,
+    version: row.version === 0 ? null : row.version,
+    index: row.item_index,
+    before: row.before,
+    after: row.after,
+  }));
+}
+
 /** One change of a record, as its history tells it. `before` is null for its creation, `version` where its table has none. */
 export interface HistoryEntry {
   version: number | null;

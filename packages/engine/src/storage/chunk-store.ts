@@ -1,5 +1,5 @@
 import type { BatchOperation, Item } from '../domain/batch.ts';
-import type { ItemResult } from '../domain/decide.ts';
+import { cancelledResults, type ItemResult } from '../domain/decide.ts';
 import type { Summary } from '../domain/job.ts';
 import { decodeBlob, encodeBlob } from './blob.ts';
 import type { Database } from './database.ts';
@@ -50,6 +50,8 @@ export interface ClaimedChunk {
   representation: boolean;
   failuresAllowed: number;
   actor: string;
+  /** Its job is being cancelled: it is not to be applied. */
+  cancelRequested: boolean;
   /** Whether the job has chunks behind this one. */
   more: boolean;
 }
@@ -66,6 +68,7 @@ interface ClaimRow {
   max_errors: number | null;
   failed: number;
   actor: string;
+  cancel_requested: boolean;
   total: number;
 }
 
@@ -81,12 +84,11 @@ export async function claimChunk(
 ): Promise<ClaimedChunk | undefined> {
   const { rows } = await db.query<ClaimRow>(sql`
     select c.chunk_no, c.first_index, c.items, j.collection, j.item_operation, j.dry_run, j.atomic,
-      j.representation, j.max_errors, j.failed, j.actor,
-      j.total
+      j.representation, j.max_errors, j.failed, j.actor, j.cancel_requested, j.total
     from docket.job_chunks c
     join docket.jobs j on j.tenant_id = ${tenantId} and j.job_id = ${jobUuid} and j.status in ('pending', 'running')
     where c.tenant_id = ${tenantId} and c.job_id = ${jobUuid} and c.state = 'pending'
-      and not (c.chunk_no = any(${except}::int[]))
+      and (j.cancel_requested or not (c.chunk_no = any(${except}::int[])))
       and (not j.ordered or c.chunk_no = (
         select min(first.chunk_no) from docket.job_chunks first
         where first.tenant_id = ${tenantId} and first.job_id = ${jobUuid} and first.state = 'pending'))
@@ -106,6 +108,7 @@ export async function claimChunk(
     representation: row.representation,
     failuresAllowed: row.max_errors === null ? Number.POSITIVE_INFINITY : row.max_errors - row.failed,
     actor: row.actor,
+    cancelRequested: row.cancel_requested,
     more: row.first_index + items.length < row.total,
   };
 }
@@ -123,6 +126,35 @@ export async function completeChunk(
   if (rowCount !== 1) throw new Error(`Chunk ${params.chunkNo} of job ${params.jobUuid} was not pending.`);
 }
 
+/** Leaves a chunk that this transaction has claimed unapplied, because its job is being cancelled. */
+export async function cancelChunk(db: Database, tenantId: string, jobUuid: string, chunkNo: number): Promise<void> {
+  await db.query(sql`
+    update docket.job_chunks set state = 'cancelled', not_processed = item_count
+    where tenant_id = ${tenantId} and job_id = ${jobUuid} and chunk_no = ${chunkNo} and state = 'pending'`);
+}
+
+/**
+ * Cancels the pending chunks of a job, except those that somebody is applying: these are not waited for. Gives back how many items
+ * they hold. Chunks are locked before their job, as workers do.
+ */
+export async function cancelPendingChunks(db: Database, tenantId: string, jobUuid: string): Promise<number> {
+  const { rows } = await db.query<{ items: number }>(sql`
+    with free as (
+      select chunk_no from docket.job_chunks
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and state = 'pending'
+        and exists (
+          select 1 from docket.jobs
+          where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused'))
+      for update skip locked
+    ), cancelled as (
+      update docket.job_chunks c set state = 'cancelled', not_processed = c.item_count
+      from free where c.tenant_id = ${tenantId} and c.job_id = ${jobUuid} and c.chunk_no = free.chunk_no
+      returning c.item_count
+    )
+    select coalesce(sum(item_count), 0)::int as items from cancelled`);
+  return rows[0]?.items ?? 0;
+}
+
 export interface StoredChunk {
   chunkNo: number;
   firstIndex: number;
@@ -130,7 +162,7 @@ export interface StoredChunk {
   results: ItemResult[];
 }
 
-/** The first applied chunk at or behind `fromChunk`, that has results of the given status where one is given. */
+/** The first decided chunk at or behind `fromChunk`, that has results of the given status where one is given. */
 export async function readResults(
   db: Database,
   params: { tenantId: string; jobUuid: string; fromChunk: number; status: ItemResult['status'] | undefined },
@@ -144,20 +176,17 @@ export async function readResults(
         : status === 'failed'
           ? sql`and failed > 0`
           : sql`and not_processed > 0`;
-  const { rows } = await db.query<{ chunk_no: number; first_index: number; items: Buffer; results: Buffer }>(sql`
+  const { rows } = await db.query<{ chunk_no: number; first_index: number; items: Buffer; results: Buffer | null }>(sql`
     select chunk_no, first_index, items, results from docket.job_chunks
-    where tenant_id = ${params.tenantId} and job_id = ${params.jobUuid} and state = 'done' and chunk_no >= ${params.fromChunk}
+    where tenant_id = ${params.tenantId} and job_id = ${params.jobUuid} and state <> 'pending'
+      and chunk_no >= ${params.fromChunk}
       ${matching}
     order by chunk_no limit 1`);
   const row = rows[0];
-  return (
-    row && {
-      chunkNo: row.chunk_no,
-      firstIndex: row.first_index,
-      items: decodeBlob<Item>(row.items),
-      results: decodeBlob<ItemResult>(row.results),
-    }
-  );
+  if (!row) return undefined;
+  const items = decodeBlob<Item>(row.items);
+  const results = row.results ? decodeBlob<ItemResult>(row.results) : cancelledResults(row.first_index, items);
+  return { chunkNo: row.chunk_no, firstIndex: row.first_index, items, results };
 }
 
 /** The next pending chunk of the tenant's open jobs on a collection, behind a given one. */

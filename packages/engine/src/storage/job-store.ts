@@ -5,6 +5,9 @@ import type { Json } from '../domain/json.ts';
 import type { Database } from './database.ts';
 import { empty, type Sql, sql } from './sql.ts';
 
+/** Which items a retry holds: all that did not succeed, or those that may succeed as they are. */
+export type RetryChoice = 'failed' | 'retryable';
+
 /** A job as it is first written: either ended in the same transaction, or with chunks that wait. */
 export interface NewJob {
   /** UUID of version 7. */
@@ -25,6 +28,8 @@ export interface NewJob {
   maxErrors: number | null;
   actor: string;
   parentId: string | null;
+  /** Of a retry: which items of its parent. */
+  retryOnly?: RetryChoice;
   traceparent: string | null;
   summary: Summary;
   ttlSeconds: number;
@@ -35,7 +40,9 @@ interface JobRow {
   collection: string;
   operation: JobOperation;
   operation_name: string | null;
+  item_operation: BatchOperation;
   status: JobStatus;
+  cancel_requested: boolean;
   priority: number;
   label: string | null;
   dry_run: boolean;
@@ -55,8 +62,8 @@ interface JobRow {
   expires_at: string;
 }
 
-const columns = sql`job_id, collection, operation, operation_name, status, priority, label, dry_run, atomic, representation,
-  synchronous, parent_job_id, actor, total, succeeded, failed, not_processed, error, created_at, started_at, completed_at, expires_at`;
+const columns = sql`job_id, collection, operation, operation_name, item_operation, status, cancel_requested, priority, label,
+  dry_run, atomic, representation, synchronous, parent_job_id, actor, total, succeeded, failed, not_processed, error, created_at, started_at, completed_at, expires_at`;
 
 function toJob(row: JobRow): Job {
   return {
@@ -64,7 +71,9 @@ function toJob(row: JobRow): Job {
     collection: row.collection,
     operation: row.operation,
     operationName: row.operation_name,
+    itemOperation: row.item_operation,
     status: row.status,
+    cancelRequested: row.cancel_requested,
     summary: { total: row.total, succeeded: row.succeeded, failed: row.failed, notProcessed: row.not_processed },
     priority: priorities[row.priority] ?? 'normal',
     label: row.label,
@@ -88,11 +97,13 @@ export async function insertJob(db: Database, job: NewJob): Promise<Job> {
   const ended = job.status === 'completed';
   const { rows } = await db.query<JobRow>(sql`
     insert into docket.jobs (tenant_id, job_id, collection, operation, operation_name, item_operation, status, priority, label, dry_run,
-      atomic, representation, synchronous, ordered, max_errors, actor, parent_job_id, traceparent, total, succeeded, failed,
+      atomic, representation, synchronous, ordered, max_errors, actor, parent_job_id, retry_only,
+      traceparent, total, succeeded, failed,
       not_processed, created_at, started_at, completed_at, expires_at)
     values (${job.tenantId}, ${job.id}, ${job.collection}, ${job.operation}, ${job.operationName}, ${job.itemOperation}, ${job.status},
       ${priorities.indexOf(job.priority)}, ${job.label}, ${job.dryRun}, ${job.atomic}, ${job.representation},
-      ${job.synchronous}, ${job.ordered}, ${job.maxErrors}, ${job.actor}, ${job.parentId}, ${job.traceparent},
+      ${job.synchronous}, ${job.ordered}, ${job.maxErrors}, ${job.actor}, ${job.parentId},
+      ${job.retryOnly ?? null}, ${job.traceparent},
       ${summary.total}, ${summary.succeeded}, ${summary.failed}, ${summary.notProcessed}, now(),
       case when ${ended}::boolean then now() end, case when ${ended}::boolean then clock_timestamp() end,
       now() + make_interval(secs => ${job.ttlSeconds}))
@@ -118,12 +129,28 @@ export async function findJob(db: Database, tenantId: string, jobId: string): Pr
   return rows[0] && toJob(rows[0]);
 }
 
-/** The job that applied a preview, locking the preview so that it is applied once. */
-export async function findApplication(db: Database, tenantId: string, previewUuid: string): Promise<Job | undefined> {
-  await db.query(sql`select 1 from docket.jobs where tenant_id = ${tenantId} and job_id = ${previewUuid} for update`);
+/** An ended job from which another one is to be made, locked so that each kind of it is made once. */
+export interface LockedParent {
+  job: Job;
+  /** An id may stand in several of its chunks. */
+  ordered: boolean;
+}
+
+export async function lockParent(db: Database, tenantId: string, jobUuid: string): Promise<LockedParent | undefined> {
+  const { rows } = await db.query<JobRow & { ordered: boolean }>(sql`
+    select ${columns}, ordered from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid} for update`);
+  return rows[0] && { job: toJob(rows[0]), ordered: rows[0].ordered };
+}
+
+/** The job of a kind that was made from another one. */
+export async function findFollowUp(
+  db: Database,
+  params: { tenantId: string; parentUuid: string; operation: JobOperation; retryOnly: RetryChoice | undefined },
+): Promise<Job | undefined> {
   const { rows } = await db.query<JobRow>(sql`
     select ${columns} from docket.jobs
-    where tenant_id = ${tenantId} and parent_job_id = ${previewUuid} and operation = 'apply'`);
+    where tenant_id = ${params.tenantId} and parent_job_id = ${params.parentUuid} and operation = ${params.operation}
+      and retry_only is not distinct from ${params.retryOnly ?? null}::text`);
   return rows[0] && toJob(rows[0]);
 }
 
@@ -153,33 +180,33 @@ export async function listJobs(
 }
 
 /**
- * Adds a chunk's counts to its job, ends the job when that was the last, and tells those who wait for it. The caller holds
- * the chunk, so each is counted once.
+ * Adds a chunk's counts to its job, ends the job when that was the last, and tells those who wait for it. A paused job stays
+ * so until its last chunk; one that is being cancelled ends as `cancelled`. The caller holds the chunk, so each is counted once.
  */
 export async function countChunk(
   db: Database,
   tenantId: string,
   jobUuid: string,
   counts: Omit<Summary, 'total'>,
-): Promise<{ ended: boolean }> {
+): Promise<void> {
   const { succeeded, failed, notProcessed } = counts;
-  const { rows } = await db.query<{ ended: boolean }>(sql`
+  const isLast = sql`succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total`;
+  const { rowCount } = await db.query(sql`
     with counted as (
       update docket.jobs set
         succeeded = succeeded + ${succeeded}::int, failed = failed + ${failed}::int,
         not_processed = not_processed + ${notProcessed}::int,
         started_at = coalesce(started_at, now()),
-        status = case when succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total
-          then 'completed' else 'running' end,
-        completed_at = case when succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total
-          then clock_timestamp() end
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running')
-      returning status = 'completed' as ended
+        status = case
+          when not (${isLast}) then case status when 'paused' then 'paused' else 'running' end
+          when cancel_requested then 'cancelled' else 'completed' end,
+        completed_at = case when ${isLast} then clock_timestamp() end
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
+      returning completed_at is not null as ended
     ), removed as (
       delete from docket.runnable_jobs
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and (select ended from counted)
     )
-    select ended, case when ended then pg_notify('docket_job_ended', ${`${presentJobId(jobUuid)}`}) end from counted`);
-  if (!rows[0]) throw new Error(`Job ${jobUuid} ended while one of its chunks was being applied.`);
-  return { ended: rows[0].ended };
+    select ended, case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end from counted`);
+  if (rowCount !== 1) throw new Error(`Job ${jobUuid} ended while one of its chunks was being applied.`);
 }

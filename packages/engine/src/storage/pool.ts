@@ -72,8 +72,11 @@ export function createPool({ url, max, applicationName, answerTimeoutMs, onIdleE
     pipeline: true,
     ...(answerTimeoutMs === undefined ? {} : { query_timeout: answerTimeoutMs }),
   } as pg.PoolConfig);
-  pool.on('error', (error) => onIdleError?.(error));
   let ended: Promise<void> | undefined;
+  // why not once it ends: then connections may be lost, nobody needs them
+  pool.on('error', (error) => {
+    if (!ended) onIdleError?.(error);
+  });
   return {
     query: (statement) => send(pool, statement),
     transaction: (work) => runTransaction(pool, work),

@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { Item } from '../../src/domain/batch.ts';
-import { type DecideParams, decide, failed, type ItemResult, withholdAtomic } from '../../src/domain/decide.ts';
+import {
+  cancelledResults,
+  type DecideParams,
+  decide,
+  failed,
+  type ItemResult,
+  withholdAtomic,
+} from '../../src/domain/decide.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
 import { defineThings, now, paramsOf, recordsOf, thing, unversioned } from './things.ts';
 
@@ -336,4 +343,27 @@ test('an atomic batch in which an item failed withholds what had succeeded', () 
 test('a failure says whether trying again may help', () => {
   const internal = failed(2, update({}), { code: 'internal', message: '', field: null });
   expect(internal).toMatchObject({ index: 2, id: 'a', status: 'failed', retryable: true });
+});
+
+describe('an item that restores', () => {
+  const restore = (fields: JsonObject): Item => update(fields, { restore: true });
+  const records = recordsOf(thing('a', { status: 'done', kind: 'x', data: { x: 1 } }));
+
+  test('sets values as they are, whatever the lifecycle says, also of fields that never change otherwise', () => {
+    const { writes, result } = decideOne(restore({ data: { y: null }, status: 'new', kind: null }), { records });
+    expect(result).toMatchObject({ status: 'succeeded', version: 2 });
+    expect(writes.get('a')?.fields).toMatchObject({ data: { y: null }, status: 'new', kind: null });
+  });
+
+  test('is checked for valid values, for the rule of the collection, and for the version', () => {
+    expect(codeOf(restore({ count: -1 }))).toBe('validation_failed');
+    expect(codeOf(restore({ title: 'forbidden' }))).toBe('validation_failed');
+    expect(codeOf({ ...restore({ count: 2 }), version: 7 })).toBe('version_conflict');
+  });
+});
+
+test('an item that a cancelled job did not reach may be sent again', () => {
+  expect(cancelledResults(7, [update({}, { ref: 'r' })])).toMatchObject([
+    { index: 7, id: 'a', ref: 'r', status: 'not_processed', retryable: true, error: { code: 'cancelled' } },
+  ]);
 });

@@ -17,7 +17,7 @@ import { presentResult } from './job-view.ts';
 import { linkNextPage } from './pages.ts';
 import {
   CursorParameter,
-  jobExample,
+  JobParams,
   linkHeader,
   pageSchema,
   ResultStatusSchema,
@@ -30,10 +30,6 @@ type ResultStatus = ItemResult['status'];
 const json = 'application/json';
 const ndjson = 'application/x-ndjson';
 const csv = 'text/csv';
-
-const JobParams = Type.Object({
-  jobId: Type.String({ description: 'The id of the job.', examples: [jobExample.jobId] }),
-});
 
 const resultExample = { index: 0, id: 'CASE-001', caseId: 'CASE-001', status: 'succeeded', changed: true, version: 4 };
 const csvExample =

@@ -17,8 +17,21 @@ function linksOf(job: Job): Record<string, string> {
     results: `${self}/results`,
     resultsCsv: `${self}/results.csv`,
   };
-  if (job.dryRun && job.status === 'completed') links.apply = `${self}/apply`;
+  for (const action of actionsOf(job)) links[action] = `${self}/${action}`;
   return links;
+}
+
+/** What can be asked of the job in its state. */
+function actionsOf({ status, cancelRequested, dryRun, itemOperation, summary }: Job): string[] {
+  if (!isTerminal(status)) {
+    if (cancelRequested) return [];
+    return status === 'paused' ? ['cancel', 'resume'] : ['cancel', 'pause'];
+  }
+  if (dryRun) return status === 'completed' ? ['apply'] : [];
+  return [
+    ...(summary.succeeded < summary.total ? ['retry'] : []),
+    ...(summary.succeeded > 0 && itemOperation === 'update' ? ['revert'] : []),
+  ];
 }
 
 /** The short form: what somebody who waits for a job wants to know. */
@@ -41,6 +54,7 @@ export function presentJob(job: Job) {
     operation: job.operation,
     operationName: job.operationName,
     status,
+    cancelRequested: job.cancelRequested,
     outcome,
     summary,
     progress,

@@ -1,24 +1,21 @@
-import { type Engine, isTerminal, type Job, type JobStatus } from '@docket/engine';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { JobStatus } from '@docket/engine';
 import { Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
+import { registerControlRoutes } from './job-control.ts';
 import { registerResultRoutes } from './job-results.ts';
-import { presentJob, presentJobStatus, replyAccepted, suggestRetry } from './job-view.ts';
+import { presentJob, presentJobStatus, suggestRetry } from './job-view.ts';
+import { waitForEnd } from './job-wait.ts';
 import { linkNextPage } from './pages.ts';
 import { longestWait, parsePrefer, preferenceApplied } from './prefer.ts';
 import {
-  AcceptedSchema,
   CursorParameter,
+  JobParams,
   JobSchema,
   jobExample,
   limitParameter,
   pageAnswer,
   StatusSchema,
 } from './schemas.ts';
-
-const JobParams = Type.Object({
-  jobId: Type.String({ description: 'The id of the job.', examples: [jobExample.jobId] }),
-});
 
 // why: the database knows no text with NUL
 const FilterText = Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\u0000]*$' });
@@ -30,11 +27,11 @@ const retryAfter = {
 const ShortJob = Type.Pick(JobSchema, ['jobId', 'status', 'outcome', 'summary', 'progress', 'links']);
 const { jobId, status, outcome, summary, progress, links } = jobExample;
 
-/** Jobs: the list, one of them, waiting for its end, its results, and applying a preview. */
+/** Jobs: the list, one of them, waiting for its end, its results, and what can be done with it. */
 export function registerJobRoutes(app: Api, deps: Deps): void {
   registerJobReads(app, deps);
   registerResultRoutes(app, deps);
-  registerApply(app, deps);
+  registerControlRoutes(app, deps);
 }
 
 function registerJobReads(app: Api, { engine, closing }: Deps): void {
@@ -129,56 +126,9 @@ function registerJobReads(app: Api, { engine, closing }: Deps): void {
       reply.header('vary', 'Prefer');
       if (applied !== undefined) reply.header('preference-applied', applied);
       const seconds = request.query.wait ?? preferred ?? 0;
-      const job = await waitFor(engine, { request, reply, seconds, closing });
+      const job = await waitForEnd(engine, { request, reply, jobId: request.params.jobId, seconds, closing });
       suggestRetry(reply, job);
       return presentJobStatus(job) as never;
     },
-  );
-}
-
-interface Wait {
-  request: FastifyRequest;
-  reply: FastifyReply;
-  seconds: number;
-  closing: AbortSignal;
-}
-
-/** The job at its end, or as it is when the time is up, the client has gone or the server stops. */
-async function waitFor(engine: Engine, { request, reply, seconds, closing }: Wait): Promise<Job> {
-  const { tenantId } = request.caller;
-  const { jobId } = request.params as { jobId: string };
-  const job = await engine.getJob(tenantId, jobId);
-  if (seconds === 0 || isTerminal(job.status) || closing.aborted) return job;
-  const gone = new AbortController();
-  const leave = () => gone.abort();
-  reply.raw.once('close', leave);
-  const signal = AbortSignal.any([gone.signal, closing]);
-  try {
-    return await engine.waitForJob(tenantId, jobId, seconds * 1_000, signal);
-  } catch (error) {
-    if (signal.aborted) return job;
-    throw error;
-  } finally {
-    reply.raw.off('close', leave);
-  }
-}
-
-function registerApply(app: Api, { engine }: Deps): void {
-  app.post(
-    '/jobs/:jobId/apply',
-    {
-      config: { problems: ['job_not_found', 'job_conflict'], optionalBody: true },
-      schema: {
-        tags: ['jobs'],
-        summary: 'Apply a finished dry run',
-        description:
-          'Applies exactly what the dry run showed, as a new job; an item whose record has changed since fails with `version_conflict`. ' +
-          'Asked again, it answers with the same job.',
-        params: JobParams,
-        response: { 202: AcceptedSchema },
-      },
-    },
-    async (request, reply) =>
-      replyAccepted(reply, await engine.applyPreview(request.caller, request.params.jobId)) as never,
   );
 }

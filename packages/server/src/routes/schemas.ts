@@ -133,9 +133,15 @@ const progress = Type.Object({
 const jobProperties = {
   jobId: Type.String({ pattern: '^job_[0-9a-f]{32}$' }),
   collection: Type.String(),
-  operation: textEnum(['update', 'create', 'apply', 'update_one', 'create_one'], 'What the job does to the records.'),
+  operation: textEnum(
+    ['update', 'create', 'apply', 'retry', 'revert', 'update_one', 'create_one'],
+    'What the job does to the records.',
+  ),
   operationName: nullable(Type.String({ description: 'The name that /bulk-jobs was given.' })),
   status: StatusSchema,
+  cancelRequested: Type.Boolean({
+    description: 'It ends as `cancelled` when the chunks in flight have ended, or has done so.',
+  }),
   outcome: OutcomeSchema,
   summary: SummarySchema,
   progress,
@@ -158,6 +164,7 @@ export const jobExample = {
   operation: 'update',
   operationName: null,
   status: 'running',
+  cancelRequested: false,
   outcome: null,
   summary: { total: 5000, succeeded: 2990, failed: 10, notProcessed: 0 },
   progress: { processed: 3000, total: 5000, itemsPerSecond: 21000, etaSeconds: 1 },
@@ -175,8 +182,14 @@ export const jobExample = {
     status: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/status',
     results: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/results',
     resultsCsv: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/results.csv',
+    cancel: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/cancel',
+    pause: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/pause',
   },
 };
+
+export const JobParams = Type.Object({
+  jobId: Type.String({ description: 'The id of the job.', examples: [jobExample.jobId] }),
+});
 
 const { error: errorOfJob, ...requiredOfJob } = jobProperties;
 
