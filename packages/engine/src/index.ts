@@ -3,14 +3,18 @@ export {
   type BatchContent,
   type BatchOperation,
   type BatchOptions,
+  type BrokenItem,
   defaultLimits,
   type Item,
+  type ItemRules,
   type Limits,
   type ParsedBatch,
   type Priority,
   parseBatch,
   parseOptions,
+  parseStreamedItem,
   priorities,
+  type StreamedItem,
 } from './domain/batch.ts';
 export {
   type InputError,
@@ -71,6 +75,7 @@ export type {
   HistoryEntry,
   Page,
   ResultRow,
+  StreamSubmission,
   Submission,
   SubmitOutcome,
 } from './runtime/engine.ts';

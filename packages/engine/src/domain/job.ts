@@ -60,10 +60,11 @@ export interface Job {
   expiresAt: string;
 }
 
-/** An item that was not processed counts as not succeeded. Null while the job runs; an empty job has succeeded. */
+/** An item that was not processed counts as not succeeded. Null while the job runs; an empty job has succeeded,
+ * unless it could not run. */
 export function outcomeOf(status: JobStatus, { total, succeeded }: Summary): Outcome | null {
   if (!isTerminal(status)) return null;
-  if (succeeded === total) return 'all_succeeded';
+  if (succeeded === total && status !== 'failed') return 'all_succeeded';
   return succeeded === 0 ? 'all_failed' : 'some_failed';
 }
 
