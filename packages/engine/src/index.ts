@@ -82,4 +82,4 @@ export type {
 export type { Database, Pool, QueryResult, Transaction } from './storage/database.ts';
 export { type MigrationSet, SchemaError } from './storage/migrate.ts';
 export { join, type Sql, sql } from './storage/sql.ts';
-export { TableError } from './storage/table-check.ts';
+export { jsonKind, TableError } from './storage/table-check.ts';
