@@ -160,6 +160,15 @@ describe('CSV', () => {
     expect(results[1].error.field).toBe('amount');
   });
 
+  it('keeps characters that are cut in two on their way', async () => {
+    const ids = await newIds(3);
+    const title = 'a🙂é'.repeat(115);
+    const rows = Array.from({ length: 24 }, (_, n) => `${ids[n % 3]},"${'x'.repeat(n)}${title}"\n`);
+    const { job } = await resultsOf(csv, `caseId,title\n${rows.join('')}`);
+    expect(job.outcome).toBe('all_succeeded');
+    expect((await readCase(ids[2] as string)).title).toBe('x'.repeat(23) + title);
+  });
+
   it('counts lines over line breaks in cells', async () => {
     const [a] = (await newIds(1)) as [string];
     const { results } = await resultsOf(csv, `caseId,title,version\n${a},"a\nb\nc",\n${a},"d\ne",one\n${a},f,two\n`);

@@ -58,18 +58,24 @@ export async function* readCsv(bytes: AsyncIterable<Buffer>, rules: ItemRules): 
   }
 }
 
+/** Bytes given to the parser at once: it makes all records of these before the first one is read. */
+const parsedBytes = 8 * 1024;
+
 async function* decode(bytes: AsyncIterable<Buffer>): AsyncGenerator<string> {
   const utf8 = new TextDecoder('utf-8', { fatal: true });
   let read = 0;
-  for await (const piece of bytes) {
-    let text: string;
-    try {
-      text = utf8.decode(piece, { stream: true });
-    } catch {
-      throw notUtf8(read + Number(/\d+/.exec(placeOfBadByte(piece))?.[0] ?? 0));
+  for await (const whole of bytes) {
+    for (let start = 0; start < whole.length; start += parsedBytes) {
+      const piece = whole.subarray(start, start + parsedBytes);
+      let text: string;
+      try {
+        text = utf8.decode(piece, { stream: true });
+      } catch {
+        throw notUtf8(read + Number(/\d+/.exec(placeOfBadByte(piece))?.[0] ?? 0));
+      }
+      read += piece.length;
+      if (text !== '') yield text;
     }
-    read += piece.length;
-    if (text !== '') yield text;
   }
   try {
     utf8.decode();
