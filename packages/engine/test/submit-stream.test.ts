@@ -11,10 +11,18 @@ beforeAll(async () => {
   engine = fixture.engine;
   await engine.startWorkers();
 });
+/** Until no job runs any more. */
+const quiet = () =>
+  waitUntil(
+    async () => (await fixture.sql.query('select 1 from docket.runnable_jobs')).rowCount === 0,
+    'all jobs ended',
+  );
 beforeEach(async () => {
+  await quiet();
   await fixture.reseed(5);
 });
 afterAll(async () => {
+  await quiet();
   await assertInvariants(fixture.sql);
   await fixture.close();
 });

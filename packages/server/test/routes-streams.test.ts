@@ -14,7 +14,13 @@ beforeAll(async () => {
   sql = new pg.Pool({ connectionString: served.databaseUrl, max: 2 });
 });
 afterAll(async () => {
-  if (sql) await assertInvariants(sql, [casesTable]);
+  if (sql) {
+    await waitUntil(
+      async () => (await sql.query('select 1 from docket.runnable_jobs')).rowCount === 0,
+      'all jobs ended',
+    );
+    await assertInvariants(sql, [casesTable]);
+  }
   await sql?.end();
   await served?.stop();
 });
