@@ -3,14 +3,18 @@ export {
   type BatchContent,
   type BatchOperation,
   type BatchOptions,
+  type BrokenItem,
   defaultLimits,
   type Item,
+  type ItemRules,
   type Limits,
   type ParsedBatch,
   type Priority,
   parseBatch,
   parseOptions,
+  parseStreamedItem,
   priorities,
+  type StreamedItem,
 } from './domain/batch.ts';
 export {
   type InputError,
@@ -70,6 +74,7 @@ export type {
   EngineOptions,
   Page,
   ResultRow,
+  StreamSubmission,
   Submission,
   SubmitOutcome,
 } from './runtime/engine.ts';
@@ -79,4 +84,4 @@ export { asRequestError } from './storage/errors.ts';
 export type { RetryChoice } from './storage/job-store.ts';
 export { type MigrationSet, SchemaError } from './storage/migrate.ts';
 export { join, type Sql, sql } from './storage/sql.ts';
-export { TableError } from './storage/table-check.ts';
+export { jsonKind, TableError } from './storage/table-check.ts';

@@ -9,11 +9,11 @@ export interface Answer {
   text: string;
 }
 
-/** Sends JSON, with a key; `body` may be text that is sent as it is. */
+/** Sends JSON, with a key; `body` may be text or bytes that are sent as they are. */
 export type Call = (
   method: string,
   path: string,
-  body?: Json | string,
+  body?: Json | string | Uint8Array<ArrayBuffer>,
   headers?: Record<string, string>,
 ) => Promise<Answer>;
 
@@ -27,7 +27,9 @@ export function callerOf(base: string, key: string): Call {
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,
       },
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      ...(body === undefined
+        ? {}
+        : { body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
     const isJson = /json($|;)/.test(response.headers.get('content-type') ?? '') && !text.includes('\n{');

@@ -171,7 +171,7 @@ describe('the results', () => {
         result_index: '0',
         result_changed: 'true',
       },
-      { caseId: 'none', assignee: 'null', result_status: 'failed', result_code: 'not_found', result_version: '' },
+      { caseId: 'none', assignee: '\\N', result_status: 'failed', result_code: 'not_found', result_version: '' },
       { caseId: 'J-2', title: 'comma, "quote"\nline', result_code: 'unknown_field', result_field: 'colour' },
       { caseId: 'J-3', status: 'Under Review', result_version: '2' },
       { caseId: "'=J-4", title: 'grüße' },

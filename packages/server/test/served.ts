@@ -11,6 +11,9 @@ const migrations = { name: 'docket', directory: new URL('../migrations', import.
 
 export interface Served {
   base: string;
+  /** The value of an Authorization header that is in force. */
+  authorization: string;
+  databaseUrl: string;
   engine: Engine;
   call: Call;
   /** A key of another tenant, made on the spot. */
@@ -37,6 +40,8 @@ export async function serve({ withoutWorkers, ...options }: ServeOptions = {}): 
   let stopped: Promise<void> | undefined;
   return {
     base,
+    authorization: `Bearer ${key}`,
+    databaseUrl: database.url,
     engine,
     call: callerOf(base, key),
     keyOf: async (tenantId) => (await createApiKey(engine.pool, { tenantId, name: 'test' })).key,

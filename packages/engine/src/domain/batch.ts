@@ -46,6 +46,10 @@ export interface Limits {
   syncMaxItems: number;
   /** Items in a JSON body. */
   bodyItems: number;
+  /** Items in a streamed body. */
+  streamItems: number;
+  /** Bytes of one line or record of a streamed body; beyond, the stream cannot be read. */
+  streamLineBytes: number;
   /** Bytes of one item as JSON. */
   itemBytes: number;
   /** Bytes of a JSON body. */
@@ -60,6 +64,8 @@ export const defaultLimits: Limits = {
   syncAutoItems: 200,
   syncMaxItems: 1_000,
   bodyItems: 10_000,
+  streamItems: 5_000_000,
+  streamLineBytes: 1024 * 1024,
   itemBytes: 65_536,
   bodyBytes: 16 * 1024 * 1024,
   idLength: 255,
@@ -250,9 +256,57 @@ function refuseLargeItem(value: Json, what: string, pointer: string, limits: Lim
   });
 }
 
+/** What an item is read against. */
+export type ItemRules = Pick<ParseBatchParams, 'collection' | 'operation' | 'limits' | 'newId'>;
+
+/** A line of a stream that holds no item: it fails alone, and the others go on. */
+export interface BrokenItem {
+  /** Counted from 1. */
+  line: number;
+  /** The place in the line, counted from 1, or the name of the column. */
+  column?: number | string | undefined;
+  message: string;
+  id?: string | undefined;
+  ref?: string | undefined;
+}
+
+export type StreamedItem = Item | BrokenItem;
+
+/** Reads one item of a stream, flat or wrapped; what is wrong with its shape is its own failure. */
+export function parseStreamedItem(rules: ItemRules, value: Json, line: number): StreamedItem {
+  const errors: InputError[] = [];
+  const item = parseItem(rules, value, '', errors);
+  if (item) return item;
+  const { id, ref } = brokenNames(rules, value);
+  return { line, message: errors.map(({ message }) => message).join(' '), id, ref };
+}
+
+function brokenNames({ collection, limits }: ItemRules, value: Json): { id?: string; ref?: string } {
+  if (!isJsonObject(value)) return {};
+  const id = value[collection.idField] ?? value.id;
+  const { ref } = value;
+  return {
+    ...(typeof id === 'string' && id.length <= limits.idLength ? { id } : {}),
+    ...(typeof ref === 'string' && ref.length <= limits.textLength ? { ref } : {}),
+  };
+}
+
+/** The item that a broken line is: it names no record, or nothing happens to the one it names, and it fails as `validation_failed`. */
+export function failedItem({ line, column, message, id, ref }: BrokenItem): Item {
+  const place = column === undefined ? `Line ${line}` : `Line ${line}, column ${JSON.stringify(column)}`;
+  const field = typeof column === 'string' ? column : null;
+  const item: Item = {
+    id: id ?? '',
+    fields: {},
+    verdict: { code: 'validation_failed', message: `${place}: ${message}`, field },
+  };
+  if (ref !== undefined) item.ref = ref;
+  return item;
+}
+
 const wrappedMembers: readonly string[] = ['id', 'fields', 'version', 'ref', 'idempotencyKey'];
 
-function parseItem(params: ParseBatchParams, value: Json, pointer: string, errors: InputError[]): Item | undefined {
+function parseItem(params: ItemRules, value: Json, pointer: string, errors: InputError[]): Item | undefined {
   const { collection, operation, limits } = params;
   if (!isJsonObject(value)) {
     errors.push({ pointer, message: 'An item must be an object.' });

@@ -65,15 +65,21 @@ export interface Job {
   expiresAt: string;
 }
 
-/** An item that was not processed counts as not succeeded. Null while the job runs; an empty job has succeeded. */
+/** An item that was not processed counts as not succeeded. Null while the job runs; an empty job has succeeded,
+ * unless it could not run. */
 export function outcomeOf(status: JobStatus, { total, succeeded }: Summary): Outcome | null {
   if (!isTerminal(status)) return null;
-  if (succeeded === total) return 'all_succeeded';
+  if (succeeded === total && status !== 'failed') return 'all_succeeded';
   return succeeded === 0 ? 'all_failed' : 'some_failed';
 }
 
 export function processedOf(summary: Summary): number {
   return summary.succeeded + summary.failed + summary.notProcessed;
+}
+
+/** The items of the job are still being received: no other pending job has a total of 0. */
+export function isUploading({ status, summary }: Pick<Job, 'status' | 'summary'>): boolean {
+  return status === 'pending' && summary.total === 0;
 }
 
 export interface Progress {

@@ -83,10 +83,11 @@ async function takeItemKeys(tx: Transaction, params: ApplyParams, keys: string[]
 
 /** A record cannot be created under an id that its column does not hold as it is given (`007` in an integer column). */
 function refuseImpossibleIds({ mount: { collection, store }, items }: ApplyParams): readonly Item[] {
-  if (items.every((item) => store.isPossibleId(item.id))) return items;
+  const isDecidable = (item: Item) => item.verdict !== undefined || store.isPossibleId(item.id);
+  if (items.every(isDecidable)) return items;
   const message = `The table cannot hold this ${collection.idField} as it is.`;
   const verdict: Rejection = { code: 'validation_failed', message, field: collection.idField };
-  return items.map((item) => (store.isPossibleId(item.id) ? item : { ...item, verdict }));
+  return items.map((item) => (isDecidable(item) ? item : { ...item, verdict }));
 }
 
 function keyScope({ mount, tenantId, jobUuid, keyTtlSeconds }: ApplyParams) {

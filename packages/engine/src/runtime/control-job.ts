@@ -1,6 +1,6 @@
 import { RequestError } from '../domain/codes.ts';
 import { parseJobId } from '../domain/ids.ts';
-import { isTerminal, type Job } from '../domain/job.ts';
+import { isTerminal, isUploading, type Job } from '../domain/job.ts';
 import { cancelPendingChunks } from '../storage/chunk-store.ts';
 import { lockStatus, pauseOpenJob, removeJob, requestCancel, resumePausedJob } from '../storage/control-store.ts';
 import type { Pool } from '../storage/database.ts';
@@ -19,7 +19,7 @@ export async function cancelJob(
   { tenantId }: Caller,
   jobId: string,
 ): Promise<Job> {
-  const { collection } = await jobs.get(tenantId, jobId);
+  const { collection } = await receivedJob(jobs, tenantId, jobId);
   const jobUuid = parseJobId(jobId) as string;
   const notProcessed = await pool.transaction(async (tx) => {
     const items = await cancelPendingChunks(tx, tenantId, jobUuid);
@@ -49,7 +49,7 @@ async function changeOpenJob(
   jobId: string,
   { change, asked }: { change: typeof pauseOpenJob; asked: string },
 ): Promise<Job> {
-  await jobs.get(tenantId, jobId);
+  await receivedJob(jobs, tenantId, jobId);
   const changed = await change(pool, tenantId, parseJobId(jobId) as string);
   const job = await jobs.get(tenantId, jobId);
   if (!changed && (isTerminal(job.status) || job.cancelRequested)) throw conflict(job, asked);
@@ -71,6 +71,15 @@ export async function deleteJob({ pool, jobs }: ControlDeps, { tenantId }: Calle
   });
   // why: this answers with the error of an unknown job
   if (!found) await jobs.get(tenantId, jobId);
+}
+
+/** Throws `job_conflict` while the job's items are still being received: what it is to do is not known yet. */
+async function receivedJob(jobs: JobReader, tenantId: string, jobId: string): Promise<Job> {
+  const job = await jobs.get(tenantId, jobId);
+  if (!isUploading(job)) return job;
+  const detail =
+    'The items of the job are still being uploaded. Wait for the end of the upload, or break it off: then nothing is applied.';
+  throw new RequestError('job_conflict', detail, { retryAfter: 1 });
 }
 
 function conflict(job: Job, asked: string): RequestError {

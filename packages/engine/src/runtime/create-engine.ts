@@ -8,6 +8,7 @@ import { asRequestError } from '../storage/errors.ts';
 import { migrate } from '../storage/migrate.ts';
 import { createPool } from '../storage/pool.ts';
 import { sql } from '../storage/sql.ts';
+import { failAbandonedUploads } from '../storage/upload-store.ts';
 import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
 import type { Engine, EngineOptions } from './engine.ts';
@@ -18,12 +19,14 @@ import { findMount, type MountedCollection, mountCollections } from './mounts.ts
 import { history, listRecords } from './record-lists.ts';
 import { Runner } from './runner.ts';
 import { submit } from './submit.ts';
+import { submitStream } from './submit-stream.ts';
 
 const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../migrations', import.meta.url)) };
 
 /** No statement of a request or a chunk takes so long; a connection that stays silent for longer is lost. */
 const answerTimeoutMs = 45_000;
 const pingTimeoutMs = 5_000;
+const sweepEveryMs = 30_000;
 
 async function failAfter(ms: number): Promise<never> {
   await delay(ms, undefined, { ref: false });
@@ -59,6 +62,7 @@ export function createEngine(options: EngineOptions): Engine {
   const control = { pool, jobs, onDecided };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
+  let sweeping: NodeJS.Timeout | undefined;
   let stopped: Promise<void> | undefined;
 
   const find = (tenantId: string, collection: string) => findMount(mounts, tenantId, collection);
@@ -99,9 +103,16 @@ export function createEngine(options: EngineOptions): Engine {
         keyTtlSeconds: settings.idempotencyTtlSeconds,
       });
       runner.start();
+      const sweep = () =>
+        failAbandonedUploads(pool, settings.jobTtlSeconds).catch((error) =>
+          logger.warn({ err: error }, 'could not look for uploads that broke off'),
+        );
+      if (!sweeping) void sweep();
+      sweeping ??= setInterval(sweep, sweepEveryMs).unref();
     },
     stop: () => {
       stopped ??= (async () => {
+        clearInterval(sweeping);
         await runner?.stop();
         await jobs.stopWaiting();
         await live.stop();
@@ -121,6 +132,8 @@ export function createEngine(options: EngineOptions): Engine {
     },
 
     submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs, onDecided }, submission)),
+    submitStream: (submission, source) =>
+      guard(() => submitStream({ pool, mounts, limits, settings, jobs }, submission, source)),
     applyPreview: (caller, jobId) => guard(() => applyPreview(followUp, caller, jobId)),
     retryJob: (caller, jobId, only = 'failed') => guard(() => retryJob(followUp, caller, jobId, only)),
     revertJob: (caller, jobId) => guard(() => revertJob(followUp, caller, jobId)),

@@ -1,4 +1,4 @@
-import type { BatchContent, BatchOperation, BatchOptions, Limits } from '../domain/batch.ts';
+import type { BatchContent, BatchOperation, BatchOptions, Limits, StreamedItem } from '../domain/batch.ts';
 import type { Collection, RecordState } from '../domain/collection.ts';
 import type { ItemResult } from '../domain/decide.ts';
 import type { Job, JobStatus } from '../domain/job.ts';
@@ -82,6 +82,13 @@ export interface Submission extends Caller {
   signal?: AbortSignal;
 }
 
+/** A batch whose items come as a stream; always a job. Of the options, those count that jobs have. */
+export interface StreamSubmission
+  extends Pick<Submission, 'tenantId' | 'actor' | 'collection' | 'operation' | 'options' | 'traceparent'> {
+  /** The hash is asked for once the source has ended. */
+  idempotency?: { key: string; payloadHash: () => string };
+}
+
 /**
  * The answer to a submission: results when they are there, else the job to follow. `results` is null when there are more than
  * `limits.syncMaxItems`: they are read page by page.
@@ -124,6 +131,16 @@ export interface Engine {
    * `idempotency_key_reused`, `idempotency_in_progress`, `atomic_batch_failed` (never for a kept result), `database_unavailable`.
    */
   submit(submission: Submission): Promise<SubmitOutcome>;
+  /**
+   * Takes a job's items as they come, with flat memory: the source is read no faster than its items are stored. The job runs once
+   * the source has ended; when the source fails, the job is `failed` and nothing was applied. An error thrown by the source is
+   * thrown again, a RequestError with `extra.jobId` where there is a job. Also throws `batch_empty`, `batch_too_large`,
+   * `unknown_collection`, `idempotency_key_reused`, `idempotency_in_progress`, `job_conflict` (ended while items came).
+   */
+  submitStream(
+    submission: StreamSubmission,
+    source: AsyncIterable<StreamedItem>,
+  ): Promise<Extract<SubmitOutcome, { kind: 'job' }>>;
   /** Applies exactly a finished dry run as a new job; asked again it gives the same job. Throws `job_not_found`, `job_conflict`. */
   applyPreview(caller: Caller, jobId: string): Promise<Job>;
   /**

@@ -8,7 +8,7 @@ import { chunkItems, countResults, insertChunk } from '../storage/chunk-store.ts
 import type { Pool, Transaction } from '../storage/database.ts';
 import { failureKind } from '../storage/errors.ts';
 import { findJob, insertJob, makeRunnable, type NewJob } from '../storage/job-store.ts';
-import { claimKey, findUsedKey, type KeyClaim, storeKey } from '../storage/key-store.ts';
+import { claimKey, findUsedKey, storeKey, type TakenKey } from '../storage/key-store.ts';
 import { raw, sql } from '../storage/sql.ts';
 import { applyItems } from './apply-items.ts';
 import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
@@ -85,30 +85,28 @@ function checkCount(expected: number, actual: number): void {
 async function takeKey(tx: Transaction, { tenantId, idempotency }: Submission): Promise<void> {
   if (!idempotency) return;
   const claim = await claimKey(tx, tenantId, idempotency.key);
-  if (claim.state === 'free') return;
-  if (claim.state === 'in_progress') {
-    throw new RequestError(
-      'idempotency_in_progress',
-      'A request with this idempotency key is being processed. Try again shortly.',
-      {
-        retryAfter: 1,
-      },
-    );
-  }
-  throw usedKey(claim, idempotency.payloadHash);
+  if (claim.state !== 'free') throw takenKey(claim, idempotency.payloadHash);
 }
 
 async function replayIfUsed(pool: Pool, { tenantId, idempotency }: Submission): Promise<void> {
   const used = idempotency && (await findUsedKey(pool, tenantId, idempotency.key));
-  if (used) throw usedKey(used, idempotency.payloadHash);
+  if (used) throw takenKey(used, idempotency.payloadHash);
 }
 
-function usedKey(claim: Extract<KeyClaim, { state: 'used' }>, payloadHash: string): Error {
+function takenKey(claim: TakenKey, payloadHash: string): Error {
+  if (claim.state === 'in_progress') return keyInProgress();
   if (claim.payloadHash === payloadHash) return new KeyUsed(claim.jobId);
-  return new RequestError(
-    'idempotency_key_reused',
-    'This idempotency key was used with another request. Use a new key for a new request.',
-  );
+  return keyReused();
+}
+
+export function keyInProgress(): RequestError {
+  const message = 'A request with this idempotency key is being processed. Try again shortly.';
+  return new RequestError('idempotency_in_progress', message, { retryAfter: 1 });
+}
+
+export function keyReused(): RequestError {
+  const message = 'This idempotency key was used with another request. Use a new key for a new request.';
+  return new RequestError('idempotency_key_reused', message);
 }
 
 async function keepKey(
@@ -126,9 +124,10 @@ async function keepKey(
   });
 }
 
-function newJob(
-  deps: SubmitDeps,
-  submission: Submission,
+/** The part of a job's row that its submission says. */
+export function newJob(
+  deps: Pick<SubmitDeps, 'settings'>,
+  submission: Omit<Submission, 'content' | 'idempotency'>,
   id: string,
 ): Omit<NewJob, 'status' | 'summary' | 'synchronous' | 'ordered' | 'representation'> {
   const { options, operation } = submission;

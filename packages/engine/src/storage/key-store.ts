@@ -9,6 +9,12 @@ export type KeyClaim =
   | { state: 'in_progress' }
   | { state: 'used'; payloadHash: string; jobId: string };
 
+/** A key that somebody has already. */
+export type TakenKey = Exclude<KeyClaim, { state: 'free' }>;
+
+/** Stands in for the payload's hash as long as the payload is still being received. */
+export const hashToCome = 'uploading';
+
 /**
  * Takes a batch key for this transaction, or says who has it. Two requests with one key never both get `free`; which of them
  * came first is decided by the database, across processes.
@@ -23,15 +29,12 @@ export async function claimKey(db: Database, tenantId: string, key: string): Pro
 }
 
 /** What a batch key was used for, without taking it. */
-export async function findUsedKey(
-  db: Database,
-  tenantId: string,
-  key: string,
-): Promise<Extract<KeyClaim, { state: 'used' }> | undefined> {
+export async function findUsedKey(db: Database, tenantId: string, key: string): Promise<TakenKey | undefined> {
   const { rows } = await db.query<{ payload_hash: string; job_id: string }>(sql`
     select payload_hash, job_id from docket.idempotency_keys
     where tenant_id = ${tenantId} and key = ${key} and expires_at > now()`);
   const used = rows[0];
+  if (used?.payload_hash === hashToCome) return { state: 'in_progress' };
   return used && { state: 'used', payloadHash: used.payload_hash, jobId: presentJobId(used.job_id) };
 }
 

@@ -112,7 +112,7 @@ function unsupportedMediaType(type: string | undefined): ApiError {
   }
   const stream = /^(application\/x-ndjson|text\/csv)\b/i.test(type);
   const detail = stream
-    ? `Streams (${type}) are not taken here yet. ${accepted}`
+    ? `Streams are taken by bulk-update and bulk-create of a collection, not here. ${accepted}`
     : `A body of type ${JSON.stringify(type.slice(0, 100))} is not read here. ${accepted}`;
   return new ApiError('unsupported_media_type', detail, { headers });
 }

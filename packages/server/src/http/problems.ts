@@ -63,8 +63,10 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   unsupported_media_type: {
     status: 415,
     title: 'The body has a media type that is not read here',
-    description: 'The Content-Type is missing or none that this operation reads, or the body is compressed.',
-    remedy: 'Send JSON with "Content-Type: application/json", in UTF-8, without Content-Encoding.',
+    description:
+      'The Content-Type is missing or none that this operation reads, or the body is compressed in a way it does not read.',
+    remedy:
+      'Send JSON with "Content-Type: application/json", in UTF-8, without Content-Encoding. Bulk updates and creations also take NDJSON and CSV, and these as gzip.',
   },
   rate_limited: {
     status: 429,
@@ -81,8 +83,10 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   malformed_body: {
     status: 400,
     title: 'The body cannot be read',
-    description: 'The body is no JSON, or not of the shape that the operation asks for. Nothing of it was applied.',
-    remedy: 'Mend the places named in `errors`; each has a JSON pointer (RFC 6901) into the body.',
+    description:
+      'The body cannot be read as what it is sent as, or is not of the shape that the operation asks for. Nothing of it was applied.',
+    remedy:
+      'Mend the places named in `detail` and `errors`; each of these has a JSON pointer (RFC 6901) into the body.',
   },
   unknown_option: {
     status: 400,

@@ -68,6 +68,8 @@ const limitDescriptions: Record<keyof Limits, string> = {
   syncAutoItems: 'Items up to which a batch is answered synchronously when it does not ask for a mode.',
   syncMaxItems: 'Items up to which a batch may be synchronous or atomic, and results stand in the answer.',
   bodyItems: 'Items in one JSON body.',
+  streamItems: 'Items in one streamed body (NDJSON or CSV).',
+  streamLineBytes: 'Bytes of one line or record of a streamed body; a longer one makes the whole of it unreadable.',
   itemBytes: 'Bytes of one item as JSON.',
   bodyBytes: 'Bytes of one body.',
   idLength: 'Characters of an id.',

@@ -133,6 +133,18 @@ function bodyExamples({ collection, operation, collectionInBody }: Shape): unkno
   ];
 }
 
+/** The same items as streams, for the reference. */
+export function streamBodies(collection: Collection<never>, operation: Operation): Record<string, { schema: TSchema }> {
+  const { id, patch, creation } = examplesOf(collection);
+  const item = (operation === 'create' ? creation : { [collection.idField]: id, ...patch }) as Record<string, unknown>;
+  const simple = Object.entries(item).filter(([, value]) => typeof value !== 'object');
+  const csv = [simple.map(([name]) => name), simple.map(([, value]) => String(value))];
+  return {
+    'application/x-ndjson': { schema: Type.String({ examples: [`${JSON.stringify(item)}\n`] }) },
+    'text/csv': { schema: Type.String({ examples: [`${csv.map((row) => row.join(',')).join('\n')}\n`] }) },
+  };
+}
+
 const counts = { updated: Type.Optional(Type.Integer()), failed: Type.Optional(Type.Integer()) };
 
 /** The synchronous answer. */

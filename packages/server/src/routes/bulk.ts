@@ -3,9 +3,11 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type TSchema, Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
 import type { ProblemCode } from '../http/problems.ts';
+import { readStreamBodies, StreamBody } from '../http/stream-body.ts';
 import { answerBatch } from './batches.ts';
-import { bulkAnswer, bulkBody } from './bulk-schemas.ts';
+import { bulkAnswer, bulkBody, streamBodies } from './bulk-schemas.ts';
 import { AcceptedSchema, checkedByCode, requestHeaders, serializedAsIs } from './schemas.ts';
+import { answerStream, refuseOptionsInQuery, StreamOptions } from './streams.ts';
 
 const batchHeaders = Type.Object({
   'Idempotency-Key': requestHeaders['Idempotency-Key'],
@@ -32,11 +34,15 @@ export interface BulkOptions {
 
 /** Many records in one request, for each collection under its own path and for all under `/bulk-update`. */
 export function registerBulkRoutes(app: Api, deps: Deps, options: BulkOptions = { defaultCollection: 'cases' }): void {
-  for (const collection of deps.engine.collections.values()) {
-    registerBulkRoute(app, deps, { method: 'POST', action: 'bulk-update', operation: 'update', collection });
-    registerBulkRoute(app, deps, { method: 'PATCH', action: 'bulk-update', operation: 'update', collection });
-    registerBulkRoute(app, deps, { method: 'POST', action: 'bulk-create', operation: 'create', collection });
-  }
+  // why a scope: streams are read on these routes and on no others
+  app.register(async (scope: Api) => {
+    readStreamBodies(scope);
+    for (const collection of deps.engine.collections.values()) {
+      registerBulkRoute(scope, deps, { method: 'POST', action: 'bulk-update', operation: 'update', collection });
+      registerBulkRoute(scope, deps, { method: 'PATCH', action: 'bulk-update', operation: 'update', collection });
+      registerBulkRoute(scope, deps, { method: 'POST', action: 'bulk-create', operation: 'create', collection });
+    }
+  });
   registerSharedRoute(app, deps, 'POST', options);
   registerSharedRoute(app, deps, 'PATCH', options);
 }
@@ -60,13 +66,23 @@ function registerBulkRoute(app: Api, deps: Deps, { method, action, operation, co
     schema: {
       tags: ['bulk', collection.name],
       summary: `${verb} many ${collection.name}${method === 'PATCH' ? ' (as PATCH)' : ''}`,
-      description: method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems),
+      description: `${method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems)} ${aboutStreams(limits.streamItems)}`,
       headers: batchHeaders,
-      body: bulkBody({ collection, operation, limits }),
+      querystring: StreamOptions,
+      body: {
+        content: {
+          'application/json': { schema: bulkBody({ collection, operation, limits }) },
+          ...streamBodies(collection, operation),
+        },
+      } as never,
       response: { 200: bulkAnswer(collection, collection), 202: AcceptedSchema as TSchema },
     },
-    handler: (request: FastifyRequest, reply: FastifyReply) =>
-      answerBatch(deps, request, reply, { collection, operation, body: request.body as never }),
+    handler: (request: FastifyRequest, reply: FastifyReply) => {
+      const { body } = request;
+      if (body instanceof StreamBody) return answerStream(deps, request, reply, { collection, operation, body });
+      refuseOptionsInQuery(request);
+      return answerBatch(deps, request, reply, { collection, operation, body: body as never });
+    },
   });
 }
 
@@ -74,6 +90,13 @@ function aboutPost(syncItems: number, mostItems: number): string {
   return (
     `Each item has its own fate, told in request order. Up to ${syncItems} items are answered with their results, more (up to ` +
     `${mostItems}) with a job, unless the options say otherwise. Headers: Idempotency-Key, Prefer (respond-async, wait=N, return=minimal).`
+  );
+}
+
+function aboutStreams(items: number): string {
+  return (
+    `As \`application/x-ndjson\` (one item a line) or \`text/csv\` (a header, then one item a row), also with \`Content-Encoding: gzip\`, up to ${items} ` +
+    'items are read as they arrive and answered with a job; the options then stand in the query.'
   );
 }
 

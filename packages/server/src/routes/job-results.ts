@@ -12,6 +12,7 @@ import { stringify } from 'csv-stringify/sync';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
+import { nullCell } from '../http/csv.ts';
 import { chooseMediaType } from './accept.ts';
 import { presentResult } from './job-view.ts';
 import { linkNextPage } from './pages.ts';
@@ -196,9 +197,10 @@ function cellsOf({ result, fields }: ResultRow, fieldNames: readonly string[]): 
   ];
 }
 
-/** Text as it is, everything else as JSON; empty where the item did not have the field. */
+/** Text as it is, everything else as JSON; empty where the item did not have the field; null as it is read from CSV. */
 function inputCell(value: Json | undefined): Cell {
   if (value === undefined) return null;
+  if (value === null) return nullCell;
   return typeof value === 'string' || typeof value === 'number' ? value : JSON.stringify(value);
 }
 
