@@ -42,6 +42,7 @@ export { decodeCursor, encodeCursor } from './domain/cursor.ts';
 export type { Change, ItemResult } from './domain/decide.ts';
 export {
   isTerminal,
+  isUploading,
   type Job,
   type JobOperation,
   type JobStatus,

@@ -1,4 +1,4 @@
-import { type ItemResult, isTerminal, type Job, outcomeOf, progressOf } from '@docket/engine';
+import { type ItemResult, isTerminal, isUploading, type Job, outcomeOf, progressOf } from '@docket/engine';
 import type { FastifyReply } from 'fastify';
 
 /** Where the API is mounted; links are paths, so that they hold behind any proxy. */
@@ -23,6 +23,7 @@ function linksOf(job: Job): Record<string, string> {
 
 /** What can be asked of the job in its state. */
 function actionsOf({ status, cancelRequested, dryRun, itemOperation, summary }: Job): string[] {
+  if (isUploading({ status, summary })) return [];
   if (!isTerminal(status)) {
     if (cancelRequested) return [];
     return status === 'paused' ? ['cancel', 'resume'] : ['cancel', 'pause'];
