@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,21 +8,27 @@ import { fileURLToPath } from 'node:url';
 import { startEmbeddedPostgres } from '@docket/engine/embedded';
 import pg from 'pg';
 
-const key = 'bench-key-0123456789abcdef';
-const cases = 200_000;
-
-/** A server in a process of its own over a database of its own, with 200,000 cases. */
-export interface Environment {
+/** Who sends requests: a tenant's key at a server. */
+export interface Caller {
   url: string;
-  databaseUrl: string;
   headers: Record<string, string>;
+}
+
+/** A server in a process of its own over a database of its own. */
+export interface Environment extends Caller {
+  databaseUrl: string;
+  serverPid: number;
+  helloUrl: string;
+  /** Cases of the first tenant. */
+  cases: number;
   /** Ids of so many cases in a row, from any place. */
   ids(from: number, count: number): string[];
-  helloUrl: string;
+  /** A tenant of its own with so many cases, whose ids are the first ones of `ids`. */
+  addTenant(name: string, cases: number): Promise<Caller>;
   close(): Promise<void>;
 }
 
-export async function openEnvironment(): Promise<Environment> {
+export async function openEnvironment(cases: number): Promise<Environment> {
   const dataDir = await mkdtemp(join(tmpdir(), 'docket-bench-'));
   const stops: (() => Promise<unknown>)[] = [() => rm(dataDir, { recursive: true, force: true })];
   const close = async () => {
@@ -32,21 +39,34 @@ export async function openEnvironment(): Promise<Environment> {
     stops.push(() => postgres.stop());
     const server = await startProcess('../packages/server/src/main.ts', {
       DATABASE_URL: postgres.url,
-      DOCKET_ADMIN_KEY: key,
+      DOCKET_ADMIN_KEY: keyOf('default'),
       DOCKET_SEED: 'none',
       LOG_LEVEL: 'warn',
       PORT: '0',
     });
     stops.push(server.stop);
-    await load(postgres.url);
+    const client = new pg.Client({ connectionString: postgres.url });
+    await client.connect();
+    stops.push(() => client.end());
+    await addCases(client, 'default', cases);
     const hello = await startProcess('hello-world.ts', {});
     stops.push(hello.stop);
-    return {
+    const callerOf = (tenant: string): Caller => ({
       url: server.url,
+      headers: { authorization: `Bearer ${keyOf(tenant)}` },
+    });
+    return {
+      ...callerOf('default'),
       databaseUrl: postgres.url,
-      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-      ids: (from, count) => Array.from({ length: count }, (_, index) => caseId((from + index) % cases)),
+      serverPid: server.pid,
       helloUrl: hello.url,
+      cases,
+      ids: (from, count) => Array.from({ length: count }, (_, index) => caseId((from + index) % cases)),
+      addTenant: async (name, count) => {
+        await addKey(client, name);
+        await addCases(client, name, count);
+        return callerOf(name);
+      },
       close,
     };
   } catch (error) {
@@ -55,21 +75,31 @@ export async function openEnvironment(): Promise<Environment> {
   }
 }
 
-function caseId(number: number): string {
-  return `CASE-${String(number).padStart(6, '0')}`;
+function keyOf(tenant: string): string {
+  return `bench-key-of-${tenant}`;
 }
 
-async function load(databaseUrl: string): Promise<void> {
-  const client = new pg.Client({ connectionString: databaseUrl });
-  await client.connect();
+function caseId(number: number): string {
+  return `CASE-${String(number).padStart(7, '0')}`;
+}
+
+async function addKey(client: pg.Client, tenant: string): Promise<void> {
+  await client.query('insert into docket.tenants (tenant_id) values ($1)', [tenant]);
+  await client.query(
+    `insert into docket.api_keys (tenant_id, key_id, name, key_hash, hint)
+     values ($1, gen_random_uuid(), 'bench', decode($2, 'hex'), 'hint')`,
+    [tenant, hash('sha256', keyOf(tenant), 'hex')],
+  );
+}
+
+async function addCases(client: pg.Client, tenant: string, count: number): Promise<void> {
   await client.query(
     `insert into docket.cases (tenant_id, case_id, case_type, title, status)
-     select 'default', 'CASE-' || lpad(n::text, 6, '0'), 'general', 'Case number ' || n, 'In Progress'
-     from generate_series(0, $1::int - 1) n`,
-    [cases],
+     select $1, 'CASE-' || lpad(n::text, 7, '0'), 'general', 'Case number ' || n, 'In Progress'
+     from generate_series(0, $2::int - 1) n`,
+    [tenant, count],
   );
   await client.query('vacuum analyze docket.cases');
-  await client.end();
 }
 
 async function startProcess(file: string, environment: Record<string, string>) {
@@ -91,5 +121,5 @@ async function startProcess(file: string, environment: Record<string, string>) {
     child.kill('SIGTERM');
     if (child.exitCode === null) await once(child, 'exit');
   };
-  return { url, stop };
+  return { url, stop, pid: child.pid as number };
 }

@@ -8,12 +8,14 @@ import pg from 'pg';
 export interface Floor {
   /** One batch in one transaction, its job and chunk with it. Gives milliseconds. */
   batch(ids: readonly string[], status: string): Promise<number>;
-  /** The same items as jobs: chunks written first, then applied by `connections` at once. Gives milliseconds. */
-  jobs(ids: readonly string[], status: string, jobItems: number, connections: number): Promise<number>;
+  /** The same items as jobs: chunks written first, then applied over `floorConnections`. Gives milliseconds. */
+  jobs(ids: readonly string[], status: string, jobItems: number): Promise<number>;
   close(): Promise<void>;
 }
 
 const chunkItems = 1_000;
+/** As many as the server's workers have. */
+const floorConnections = 3;
 
 export async function openFloor(url: string): Promise<Floor> {
   const connect = async () => {
@@ -40,8 +42,8 @@ export async function openFloor(url: string): Promise<Floor> {
       await applyBatch(main, newJob(), ids, status);
       return performance.now() - started;
     },
-    jobs: async (ids, status, jobItems, connections) => {
-      const clients = await Promise.all(Array.from({ length: connections }, connect));
+    jobs: async (ids, status, jobItems) => {
+      const clients = await Promise.all(Array.from({ length: floorConnections }, connect));
       const started = performance.now();
       const chunks: { job: string; chunkNo: number; ids: readonly string[] }[] = [];
       for (let from = 0; from < ids.length; from += jobItems) {
