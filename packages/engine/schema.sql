@@ -128,6 +128,15 @@ create table docket.runnable_jobs (
   tenant_id text not null,
   job_id uuid not null,
   priority smallint not null,
-  served_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
+  served_at timestamp with time zone not null default (now() - '00:00:01'::interval),
+  served boolean not null default false,
   constraint runnable_jobs_pkey PRIMARY KEY (tenant_id, job_id)
+);
+CREATE INDEX runnable_jobs_new ON docket.runnable_jobs USING btree (tenant_id, priority DESC, served_at, job_id) WHERE (NOT served);
+CREATE INDEX runnable_jobs_next ON docket.runnable_jobs USING btree (tenant_id, priority DESC, served_at, job_id);
+
+create table docket.tenant_turns (
+  tenant_id text not null,
+  served_at timestamp with time zone not null,
+  constraint tenant_turns_pkey PRIMARY KEY (tenant_id)
 );

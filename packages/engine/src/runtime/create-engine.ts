@@ -43,7 +43,7 @@ export function createEngine(options: EngineOptions): Engine {
   if (limits.syncMaxItems > chunkItems) {
     throw new RangeError(`limits.syncMaxItems may be ${chunkItems} at most: a synchronous batch is one transaction.`);
   }
-  const workers = options.workers ?? 3;
+  const workers = options.workers ?? 4;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
   const connect = (applicationName: string, max: number) =>
     createPool({ url: databaseUrl, max, applicationName, answerTimeoutMs, onIdleError });

@@ -44,7 +44,10 @@ export interface EngineOptions {
   limits?: Partial<Limits>;
   /** Connections for requests; workers have their own. Default 10. */
   poolSize?: number;
-  /** Chunks that this process applies at the same time once `startWorkers` was called. Default 3. */
+  /**
+   * Chunks that this process applies at the same time once `startWorkers` was called; from two on, one of these places is kept for
+   * the first chunks of new jobs. Default 4.
+   */
   workers?: number;
   /** Time a synchronous batch may take, in milliseconds. Default 30,000. */
   syncBudgetMs?: number;

@@ -1,7 +1,7 @@
 import { failed, type ItemResult } from '../domain/decide.ts';
 import { type ClaimedChunk, cancelChunk, claimChunk, completeChunk, countResults } from '../storage/chunk-store.ts';
 import type { Pool, Transaction } from '../storage/database.ts';
-import { pickRunnableJob, type RunnableJob } from '../storage/dispatch-store.ts';
+import { type PickedJob, pickRunnableJob, type RunnableJob } from '../storage/dispatch-store.ts';
 import { failureKind } from '../storage/errors.ts';
 import { countChunk } from '../storage/job-store.ts';
 import { raw } from '../storage/sql.ts';
@@ -15,14 +15,16 @@ export interface RunnerOptions {
   mounts: ReadonlyMap<string, MountedCollection>;
   live: Live;
   logger: EngineLogger;
-  /** Chunks applied at the same time. */
+  /** Chunks applied at the same time. From two on, one of these places is kept for new jobs. */
   concurrency: number;
   keyTtlSeconds: number;
   onDecided: (items: DecidedItems) => void;
 }
 
-/** A worker serves one job for so long before it looks which is next. */
+/** A worker serves one job for so long before it looks which is next, unless another tenant waits or a job arrives. */
 const sliceMs = 250;
+/** Of so many choices of a job, one passes over priorities. */
+const choicesPerAnyPriority = 10;
 /** How often a worker without work looks for itself, in case a notification was lost or another worker died. */
 const lookAgainMs = 1_000;
 const lockTimeoutMs = 5_000;
@@ -38,6 +40,14 @@ interface Trouble {
   giveUp: boolean;
 }
 
+/** `starter`: applies the first chunk of new jobs and nothing else, so that a small job never waits for a large one's chunks. */
+type Role = 'starter' | 'worker';
+
+interface Run {
+  active: boolean;
+  ended: Promise<unknown>;
+}
+
 /**
  * Applies the chunks of runnable jobs. Each chunk is one transaction: a worker that dies leaves it pending, and another takes
  * it. `start` and `stop` may be called any number of times.
@@ -45,10 +55,11 @@ interface Trouble {
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #trouble = new Map<string, Trouble>();
-  readonly #sleepers: (() => void)[] = [];
-  #run: { active: boolean; ended: Promise<unknown> } = { active: false, ended: Promise.resolve() };
+  readonly #sleepers: { role: Role; wake: () => void }[] = [];
+  #run: Run = { active: false, ended: Promise.resolve() };
   #stopListening: (() => void)[] = [];
   #signals = 0;
+  #arrivals = 0;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -57,12 +68,17 @@ export class Runner {
   start(): void {
     if (this.#run.active) return;
     const { live, concurrency } = this.#options;
-    const wake = () => this.#wake();
-    this.#stopListening = [live.on('docket_runnable', wake), live.on('resync', wake)];
+    const onArrival = () => {
+      this.#arrivals += 1;
+      this.#wake('starter');
+    };
+    this.#stopListening = [live.on('docket_runnable', onArrival), live.on('resync', onArrival)];
     const earlier = this.#run.ended;
     const run = { active: true, ended: earlier };
     this.#run = run;
-    const loops = Array.from({ length: concurrency }, () => this.#loop(run));
+    const loops = Array.from({ length: concurrency }, (_, place) =>
+      this.#loop(run, place === 0 && concurrency > 1 ? 'starter' : 'worker'),
+    );
     run.ended = Promise.all([earlier, ...loops]);
   }
 
@@ -72,47 +88,57 @@ export class Runner {
     run.active = false;
     for (const stop of this.#stopListening) stop();
     this.#stopListening = [];
-    for (const wake of this.#sleepers.splice(0)) wake();
+    for (const { wake } of this.#sleepers.splice(0)) wake();
     await run.ended;
   }
 
-  /** Serves the next runnable job for one slice. Gives back how many chunks were applied. */
-  async runOnce(): Promise<number> {
-    const without: string[] = [];
+  /** Serves the next runnable job for one turn. Gives back how many chunks were applied. */
+  async runOnce(role: Role = 'worker'): Promise<number> {
+    const except: string[] = [];
+    const onlyNew = role === 'starter';
+    const anyPriority = Math.random() * choicesPerAnyPriority < 1;
     for (;;) {
-      const job = await pickRunnableJob(this.#options.pool, without);
+      const job = await pickRunnableJob(this.#options.pool, { except, onlyNew, anyPriority });
       if (!job) return 0;
-      const applied = await this.#serve(job);
+      const applied = await this.#serve(job, role);
       if (applied > 0) return applied;
-      without.push(job.jobUuid);
+      except.push(job.jobUuid);
     }
   }
 
-  async #loop(run: { active: boolean }): Promise<void> {
+  async #loop(run: Run, role: Role): Promise<void> {
     let failures = 0;
     while (run.active) {
       const seen = this.#signals;
       try {
-        const applied = await this.runOnce();
+        const applied = await this.runOnce(role);
         failures = 0;
-        if (applied === 0) await this.#sleep(run, seen, this.#restMs());
+        if (applied === 0) await this.#sleep(run, role, seen, this.#restMs());
       } catch (error) {
         failures += 1;
         if (failures === 1)
           this.#options.logger.warn({ err: error }, 'a worker cannot reach the database; it keeps trying');
-        await this.#sleep(run, this.#signals, backoff(failures));
+        await this.#sleep(run, role, this.#signals, backoff(failures));
       }
     }
   }
 
-  async #serve(job: RunnableJob): Promise<number> {
+  /** One chunk while others wait for a turn, else as many as fit into the slice. */
+  async #serve(job: PickedJob, role: Role): Promise<number> {
     const end = performance.now() + sliceMs;
+    const arrivals = this.#arrivals;
+    const goesOn = () =>
+      role === 'worker' &&
+      !job.othersWait &&
+      this.#run.active &&
+      arrivals === this.#arrivals &&
+      performance.now() < end;
     let applied = 0;
     do {
       const outcome = await this.#applyNext(job);
       if (outcome === 'nothing_to_claim') break;
       if (outcome === 'applied') applied += 1;
-    } while (this.#run.active && performance.now() < end);
+    } while (goesOn());
     return applied;
   }
 
@@ -123,7 +149,7 @@ export class Runner {
         void tx.query(raw(`set local lock_timeout = ${lockTimeoutMs}`));
         chunk = await claimChunk(tx, job.tenantId, job.jobUuid, this.#waitingChunks(job));
         if (!chunk) return undefined;
-        if (chunk.more) this.#wake();
+        if (chunk.more) this.#wake('worker');
         return await this.#applyChunk(tx, job, chunk, this.#trouble.get(keyOf(job, chunk)));
       });
       if (!chunk || !decided) return 'nothing_to_claim';
@@ -133,6 +159,8 @@ export class Runner {
     } catch (error) {
       if (!chunk || failureKind(error) === 'connection') throw error;
       this.#noteTrouble(job, chunk, error);
+      // why: the starter leaves its job to the workers, who must learn when the chunk is due
+      this.#wake('worker');
       return 'failed';
     }
   }
@@ -206,24 +234,32 @@ export class Runner {
     for (const [key, { retryAt }] of this.#trouble) if (retryAt < longAgo) this.#trouble.delete(key);
   }
 
-  #wake(): void {
+  /** Wakes one that sleeps; for a new job the starter, or else a worker. */
+  #wake(role: Role): void {
     this.#signals += 1;
-    this.#sleepers.shift()?.();
+    const placeOf = (wanted: Role) => this.#sleepers.findIndex((sleeper) => sleeper.role === wanted);
+    const starter = role === 'starter' ? placeOf('starter') : -1;
+    const place = starter >= 0 ? starter : placeOf('worker');
+    if (place >= 0) this.#sleepers.splice(place, 1)[0]?.wake();
   }
 
   /** Until the next signal after `seen`, or the time given. */
-  async #sleep(run: { active: boolean }, seen: number, ms: number): Promise<void> {
+  async #sleep(run: Run, role: Role, seen: number, ms: number): Promise<void> {
     if (!run.active || this.#signals !== seen) return;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, ms);
-      const sleepers = this.#sleepers;
-      function done(): void {
-        clearTimeout(timer);
-        const place = sleepers.indexOf(done);
-        if (place >= 0) sleepers.splice(place, 1);
+      const sleeper = {
+        role,
+        wake: () => {
+          clearTimeout(timer);
+          resolve();
+        },
+      };
+      const timer = setTimeout(() => {
+        const place = this.#sleepers.indexOf(sleeper);
+        if (place >= 0) this.#sleepers.splice(place, 1);
         resolve();
-      }
-      sleepers.push(done);
+      }, ms);
+      this.#sleepers.push(sleeper);
     });
   }
 }
