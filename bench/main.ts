@@ -2,9 +2,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { type Environment, openEnvironment } from './environment.ts';
 import { type Floor, openFloor } from './floor.ts';
-import type { Row } from './statistics.ts';
+import type { Report, Row } from './statistics.ts';
 import { fairness } from './suites/fairness.ts';
 import { latency } from './suites/latency.ts';
+import { million } from './suites/million.ts';
+import { peers } from './suites/peers.ts';
 import { reads } from './suites/reads.ts';
 import { sync } from './suites/sync.ts';
 import { throughput } from './suites/throughput.ts';
@@ -12,7 +14,7 @@ import { throughput } from './suites/throughput.ts';
 interface Suite {
   /** How many cases the first tenant has. */
   cases: number;
-  run(env: Environment, floor: Floor): Promise<Row[]>;
+  run(env: Environment, floor: Floor): Promise<Report>;
 }
 
 const suites: Record<string, Suite> = {
@@ -20,6 +22,8 @@ const suites: Record<string, Suite> = {
   throughput: { cases: 200_000, run: throughput },
   latency: { cases: 200_000, run: latency },
   reads: { cases: 200_000, run: reads },
+  peers: { cases: 200_000, run: peers },
+  million: { cases: 1_000_000, run: million },
   fairness: { cases: 1_000_000, run: fairness },
 };
 
@@ -31,6 +35,7 @@ if (unknown !== undefined) {
 }
 
 const results = new URL('results/', import.meta.url);
+const images = new URL('../docs/images/', import.meta.url);
 const machine = { cores: availableParallelism(), cpu: cpus()[0]?.model ?? 'unknown', node: process.version };
 let env: Environment | undefined;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -46,7 +51,9 @@ try {
       env = await openEnvironment(suite.cases);
     }
     const floor = await openFloor(env.databaseUrl);
-    rows.push(...(await suite.run(env, floor)));
+    const report = await suite.run(env, floor);
+    rows.push(...report.rows);
+    for (const [file, svg] of Object.entries(report.charts ?? {})) await writeFile(new URL(`${file}.svg`, images), svg);
     await floor.close();
   }
   console.table(Object.fromEntries(rows.map(({ what, ...row }) => [what, row])));

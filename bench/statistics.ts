@@ -24,3 +24,9 @@ export function median(values: readonly number[]): number {
 export function perSecond(items: number, ms: number): string {
   return `${Math.round((items / ms) * 1000).toLocaleString('en')} items/s`;
 }
+
+/** What a suite measured. Charts are SVG, by the name of their file. */
+export interface Report {
+  rows: Row[];
+  charts?: Record<string, string>;
+}

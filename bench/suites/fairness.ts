@@ -1,18 +1,22 @@
+import { lineChart } from '../charts.ts';
 import type { Caller, Environment } from '../environment.ts';
 import { endOf, ndjson, statusOf, upload } from '../requests.ts';
-import { quantile, type Row, round } from '../statistics.ts';
+import { quantile, type Report, type Row, round } from '../statistics.ts';
 import { smallJobs } from './latency.ts';
 
 const equalTenants = 10;
 const equalItems = 20_000;
 
+const percentiles = [0.5, 0.75, 0.9, 0.95, 0.99];
+
 /** What a job has to suffer from the jobs of others. */
-export async function fairness(env: Environment): Promise<Row[]> {
-  return [...(await besideLargeJob(env)), await amongEquals(env), await priorityFirst(env)];
+export async function fairness(env: Environment): Promise<Report> {
+  const { rows, charts } = await besideLargeJob(env);
+  return { rows: [...rows, await amongEquals(env), await priorityFirst(env)], ...(charts ? { charts } : {}) };
 }
 
 /** Another tenant's jobs of 100, with nothing else to do and beside a job of 1,000,000. */
-async function besideLargeJob(env: Environment): Promise<Row[]> {
+async function besideLargeJob(env: Environment): Promise<Report> {
   const small = await env.addTenant('small', 10_000);
   const ids = env.ids(0, 10_000);
   await smallJobs(small, { ids, series: 0, until: (count) => count === 100 });
@@ -26,16 +30,30 @@ async function besideLargeJob(env: Environment): Promise<Row[]> {
   await end;
   const p95 = quantile(beside, 0.95);
   const ratio = round(p95 / quantile(idle, 0.95), 2);
-  return [
-    {
-      what: `job of 100 beside one of ${env.cases.toLocaleString('en')}, p95 of ${beside.length}`,
-      measured: `${round(p95)} ms (p50 ${round(quantile(beside, 0.5))})`,
-      comparedWith: `${round(quantile(idle, 0.95))} ms idle (p50 ${round(quantile(idle, 0.5))})`,
-      ratio,
-      target: '<= 100 ms and <= 3 x idle',
-      met: p95 <= 100 && ratio <= 3,
+  const at = (times: readonly number[]) => percentiles.map((q) => round(quantile(times, q)));
+  return {
+    rows: [
+      {
+        what: `job of 100 beside one of ${env.cases.toLocaleString('en')}, p95 of ${beside.length}`,
+        measured: `${round(p95)} ms (p50 ${round(quantile(beside, 0.5))})`,
+        comparedWith: `${round(quantile(idle, 0.95))} ms idle (p50 ${round(quantile(idle, 0.5))})`,
+        ratio,
+        target: '<= 100 ms and <= 3 x idle',
+        met: p95 <= 100 && ratio <= 3,
+      },
+    ],
+    charts: {
+      fairness: lineChart({
+        title: 'A job of 100, 202 to completed, in ms',
+        labels: percentiles.map((q) => `p${q * 100}`),
+        xName: 'percentile',
+        series: [
+          { name: "beside another tenant's job of 1,000,000", values: at(beside) },
+          { name: 'idle', values: at(idle) },
+        ],
+      }),
     },
-  ];
+  };
 }
 
 async function amongEquals(env: Environment): Promise<Row> {

@@ -1,6 +1,6 @@
 import type { Caller, Environment } from '../environment.ts';
 import { endOf, send, statusOf, updates } from '../requests.ts';
-import { quantile, type Row, round } from '../statistics.ts';
+import { quantile, type Report, type Row, round } from '../statistics.ts';
 
 /** Sends jobs of 100, one after the other. Gives back how long each took from the answer 202 to its end, in milliseconds. */
 export async function smallJobs(
@@ -25,7 +25,7 @@ export async function smallJobs(
   return times;
 }
 
-export async function latency(env: Environment): Promise<Row[]> {
+export async function latency(env: Environment): Promise<Report> {
   const times = await smallJobs(env, { ids: env.ids(0, 10_000), series: 0, until: (count) => count === 300 });
   const row = (name: string, q: number, targetMs: number): Row => {
     const ms = round(quantile(times, q));
@@ -39,5 +39,5 @@ export async function latency(env: Environment): Promise<Row[]> {
       met: ms < targetMs,
     };
   };
-  return [row('p50', 0.5, 20), row('p99', 0.99, 100)];
+  return { rows: [row('p50', 0.5, 20), row('p99', 0.99, 100)] };
 }
