@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { run } from 'graphile-worker';
+import { Logger, run } from 'graphile-worker';
 import pg from 'pg';
 import { PgBoss } from 'pg-boss';
 import { barChart } from '../charts.ts';
@@ -106,7 +106,8 @@ async function openGraphileWorker(connectionString: string, loop: (payload: Payl
     connectionString,
     schema: 'bench_graphile_worker',
     noHandleSignals: true,
-    logger: undefined as never,
+    crontab: '',
+    logger: new Logger(() => () => {}),
     taskList: {
       updates: async (payload) => {
         await loop(payload as Payload);
