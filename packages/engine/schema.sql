@@ -13,6 +13,7 @@ create table docket.changes (
   after json not null,
   constraint changes_pkey PRIMARY KEY (tenant_id, collection, record_id, version, job_id, item_index)
 );
+CREATE INDEX changes_by_time ON docket.changes USING btree (changed_at);
 
 create table docket.idempotency_keys (
   tenant_id text not null,
@@ -23,6 +24,7 @@ create table docket.idempotency_keys (
   expires_at timestamp with time zone not null,
   constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, key)
 );
+CREATE INDEX idempotency_keys_expiring ON docket.idempotency_keys USING btree (expires_at);
 CREATE INDEX idempotency_keys_job ON docket.idempotency_keys USING btree (tenant_id, job_id);
 
 create table docket.item_keys (
@@ -34,6 +36,7 @@ create table docket.item_keys (
   expires_at timestamp with time zone not null,
   constraint item_keys_pkey PRIMARY KEY (tenant_id, collection, key)
 );
+CREATE INDEX item_keys_expiring ON docket.item_keys USING btree (expires_at);
 
 create table docket.job_chunks (
   tenant_id text not null,
@@ -109,6 +112,7 @@ create table docket.jobs (
   constraint jobs_total_check CHECK ((total >= 0))
 );
 CREATE UNIQUE INDEX jobs_applied_once ON docket.jobs USING btree (tenant_id, parent_job_id) WHERE (operation = 'apply'::text);
+CREATE INDEX jobs_ended ON docket.jobs USING btree (expires_at) WHERE (completed_at IS NOT NULL);
 CREATE INDEX jobs_listed ON docket.jobs USING btree (tenant_id, job_id DESC) WHERE (operation <> ALL (ARRAY['update_one'::text, 'create_one'::text]));
 CREATE INDEX jobs_open ON docket.jobs USING btree (tenant_id, collection) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text]));
 CREATE UNIQUE INDEX jobs_retried_once ON docket.jobs USING btree (tenant_id, parent_job_id, retry_only) WHERE (operation = 'retry'::text);

@@ -11,12 +11,13 @@ import { sql } from '../storage/sql.ts';
 import { failAbandonedUploads } from '../storage/upload-store.ts';
 import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
-import type { Engine, EngineOptions } from './engine.ts';
+import type { Engine, EngineOptions, TimesToLive } from './engine.ts';
 import { applyPreview, retryJob, revertJob } from './follow-up-jobs.ts';
 import { JobReader } from './job-reader.ts';
 import { Live } from './live.ts';
 import { findMount, type MountedCollection, mountCollections } from './mounts.ts';
 import { history, listRecords } from './record-lists.ts';
+import { removeExpired } from './remove-expired.ts';
 import { Runner } from './runner.ts';
 import { submit } from './submit.ts';
 import { submitStream } from './submit-stream.ts';
@@ -27,6 +28,20 @@ const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../mig
 const answerTimeoutMs = 45_000;
 const pingTimeoutMs = 5_000;
 const sweepEveryMs = 30_000;
+const day = 24 * 3600;
+
+function checkTimesToLive({ jobTtlSeconds, idempotencyTtlSeconds, changeTtlSeconds }: Required<TimesToLive>): void {
+  if (jobTtlSeconds < idempotencyTtlSeconds) {
+    throw new RangeError(
+      `jobTtlSeconds (${jobTtlSeconds}) must be at least idempotencyTtlSeconds (${idempotencyTtlSeconds}): a repeated request is answered from its job.`,
+    );
+  }
+  if (changeTtlSeconds < jobTtlSeconds) {
+    throw new RangeError(
+      `changeTtlSeconds (${changeTtlSeconds}) must be at least jobTtlSeconds (${jobTtlSeconds}): a job is reverted from its changes.`,
+    );
+  }
+}
 
 async function failAfter(ms: number): Promise<never> {
   await delay(ms, undefined, { ref: false });
@@ -43,6 +58,13 @@ export function createEngine(options: EngineOptions): Engine {
   if (limits.syncMaxItems > chunkItems) {
     throw new RangeError(`limits.syncMaxItems may be ${chunkItems} at most: a synchronous batch is one transaction.`);
   }
+  const settings = {
+    syncBudgetMs: options.syncBudgetMs ?? 30_000,
+    jobTtlSeconds: options.jobTtlSeconds ?? 7 * day,
+    idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? day,
+    changeTtlSeconds: options.changeTtlSeconds ?? 400 * day,
+  };
+  checkTimesToLive(settings);
   const workers = options.workers ?? 3;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
   const connect = (applicationName: string, max: number) =>
@@ -52,14 +74,9 @@ export function createEngine(options: EngineOptions): Engine {
   const live = new Live(databaseUrl, logger);
   const jobs = new JobReader(pool, live);
   const reader = new CoalescingReader(pool);
-  const settings = {
-    syncBudgetMs: options.syncBudgetMs ?? 30_000,
-    jobTtlSeconds: options.jobTtlSeconds ?? 7 * 24 * 3600,
-    idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? 24 * 3600,
-  };
   const onDecided = options.onDecided ?? (() => {});
   const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds };
-  const control = { pool, jobs, onDecided };
+  const control = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, onDecided };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
   let sweeping: NodeJS.Timeout | undefined;
@@ -101,6 +118,7 @@ export function createEngine(options: EngineOptions): Engine {
         onDecided,
         concurrency: workers,
         keyTtlSeconds: settings.idempotencyTtlSeconds,
+        jobTtlSeconds: settings.jobTtlSeconds,
       });
       runner.start();
       const sweep = () =>
@@ -141,6 +159,7 @@ export function createEngine(options: EngineOptions): Engine {
     pauseJob: (caller, jobId) => guard(() => pauseJob(control, caller, jobId)),
     resumeJob: (caller, jobId) => guard(() => resumeJob(control, caller, jobId)),
     deleteJob: (caller, jobId) => guard(() => deleteJob(control, caller, jobId)),
+    removeExpired: ({ signal } = {}) => guard(() => removeExpired({ pool, ...settings }, signal)),
 
     // why not guarded like the others: this is the hottest call, and the reader maps errors once for many reads
     readRecord: (tenantId, collection, id) => reader.read(find(tenantId, collection), tenantId, id),
