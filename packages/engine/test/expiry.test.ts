@@ -273,12 +273,12 @@ test('storage returns to its level, round after round', async () => {
   const runner = await fixture.createEngine();
   await runner.startWorkers();
   const sizes: number[] = [];
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 6; round++) {
     const jobs = await Promise.all(
-      Array.from({ length: 10 }, (_, n) =>
+      Array.from({ length: 4 }, (_, n) =>
         fixture.submit(
           {
-            items: Array.from({ length: 500 }, (_, i) => ({
+            items: Array.from({ length: 250 }, (_, i) => ({
               id: `w${i % 5}`,
               fields: { note: `${round} ${n} ${i}` },
               idempotencyKey: `${round} ${n} ${i}`,
@@ -292,14 +292,13 @@ test('storage returns to its level, round after round', async () => {
     for (const { job } of jobs) await engine.waitForJob(tenantId, job.jobId, 30_000);
     await pass('500 days');
     expect(await engine.removeExpired()).toEqual({
-      jobs: 10,
-      chunks: 10,
-      idempotencyKeys: 10,
-      itemKeys: 5_000,
-      changes: 5_000,
+      jobs: 4,
+      chunks: 4,
+      idempotencyKeys: 4,
+      itemKeys: 1_000,
+      changes: 1_000,
     });
-    await assertInvariants(fixture.sql, undefined, { changesExpired: true });
-    for (const table of tables) await sql(`vacuum docket.${table}`);
+    await sql(`vacuum ${tables.map((table) => `docket.${table}`).join(', ')}`);
     const { rows } = await sql(
       `select sum(pg_total_relation_size('docket.' || t))::int as bytes from unnest($1::text[]) t`,
       [tables],
@@ -307,6 +306,7 @@ test('storage returns to its level, round after round', async () => {
     sizes.push(rows[0].bytes);
   }
   await runner.stop();
+  await assertInvariants(fixture.sql, undefined, { changesExpired: true });
   expect(Math.max(...sizes.slice(3))).toBeLessThan(1.3 * Math.max(...sizes.slice(0, 3)));
   expect(verdicts(await resultsOf(fixture.submit([{ id: 'w0', fields: { note: 'still here' } }])))).toEqual([
     'changed',
