@@ -87,13 +87,14 @@ async function startParts(
     metrics,
     ...(publicUrl === undefined ? {} : { publicUrl }),
   });
-  if (config.roles.has('worker')) {
-    await engine.startWorkers();
+  const isWorker = config.roles.has('worker');
+  if (isWorker) await engine.startWorkers();
+  await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
+  started.push(() => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]));
+  if (isWorker) {
     const background = startBackground({ databaseUrl, logger, tasks: [expiryTask(engine, metrics, logger)] });
     started.push(() => background.stop());
   }
-  await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
-  started.push(() => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]));
   return {
     url: urlOf(app.server.address() as AddressInfo),
     engine,

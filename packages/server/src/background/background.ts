@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyBaseLogger } from 'fastify';
-import { PgBoss } from 'pg-boss';
+import type { PgBoss } from 'pg-boss';
 
 /** Something that one process at a time does every so often. */
 export interface Task {
@@ -22,7 +22,7 @@ export interface Background {
   stop(): Promise<void>;
 }
 
-const startAgainMs = 10_000;
+const startAgainMs = 2_000;
 const stopMs = 5_000;
 /** A process that died in the middle of a task holds its next time up for so long. */
 const expireSeconds = 300;
@@ -39,14 +39,14 @@ export function startBackground({ databaseUrl, logger, tasks }: BackgroundOption
 
   async function startUntilDone(): Promise<void> {
     while (!stopping.signal.aborted) {
-      boss = connect(databaseUrl, logger);
       try {
+        boss = await connect(databaseUrl, logger);
         await boss.start();
         for (const task of tasks) await register(boss, task, stopping.signal, logger);
         return;
       } catch (error) {
         logger.warn({ err: error }, 'the background work could not start; it is tried again');
-        await boss.stop({ graceful: false }).catch(() => undefined);
+        await boss?.stop({ graceful: false }).catch(() => undefined);
         await delay(startAgainMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       }
     }
@@ -65,7 +65,9 @@ export function startBackground({ databaseUrl, logger, tasks }: BackgroundOption
   };
 }
 
-function connect(databaseUrl: string, logger: FastifyBaseLogger): PgBoss {
+async function connect(databaseUrl: string, logger: FastifyBaseLogger): Promise<PgBoss> {
+  // why here: loading it would make each start of the server later
+  const { PgBoss } = await import('pg-boss');
   const options = {
     connectionString: databaseUrl,
     schema: 'pgboss',
