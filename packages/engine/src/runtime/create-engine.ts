@@ -9,6 +9,7 @@ import { migrate } from '../storage/migrate.ts';
 import { createPool } from '../storage/pool.ts';
 import { sql } from '../storage/sql.ts';
 import { failAbandonedUploads } from '../storage/upload-store.ts';
+import { Admission } from './admission.ts';
 import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
 import type { Engine, EngineOptions, TimesToLive } from './engine.ts';
@@ -20,7 +21,7 @@ import { history, listRecords } from './record-lists.ts';
 import { removeExpired } from './remove-expired.ts';
 import { Runner } from './runner.ts';
 import { submit } from './submit.ts';
-import { submitStream } from './submit-stream.ts';
+import { submitStream, Uploads } from './submit-stream.ts';
 
 const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../migrations', import.meta.url)) };
 
@@ -65,6 +66,13 @@ export function createEngine(options: EngineOptions): Engine {
     changeTtlSeconds: options.changeTtlSeconds ?? 400 * day,
   };
   checkTimesToLive(settings);
+  for (const name of ['queuedItemsPerTenant', 'queuedItems'] as const) {
+    if (limits[name] < limits.streamItems) {
+      throw new RangeError(
+        `limits.${name} (${limits[name]}) must be at least limits.streamItems (${limits.streamItems}): a larger stream could never be taken.`,
+      );
+    }
+  }
   const workers = options.workers ?? 3;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
   const connect = (applicationName: string, max: number) =>
@@ -75,7 +83,9 @@ export function createEngine(options: EngineOptions): Engine {
   const jobs = new JobReader(pool, live);
   const reader = new CoalescingReader(pool);
   const onDecided = options.onDecided ?? (() => {});
-  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds };
+  const admission = new Admission(limits);
+  const uploads = new Uploads(limits.uploads);
+  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, admission };
   const control = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, onDecided };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
@@ -149,9 +159,10 @@ export function createEngine(options: EngineOptions): Engine {
       }
     },
 
-    submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs, onDecided }, submission)),
+    submit: (submission) =>
+      guard(() => submit({ pool, mounts, limits, settings, jobs, admission, onDecided }, submission)),
     submitStream: (submission, source) =>
-      guard(() => submitStream({ pool, mounts, limits, settings, jobs }, submission, source)),
+      guard(() => submitStream({ pool, mounts, limits, settings, jobs, admission, uploads }, submission, source)),
     applyPreview: (caller, jobId) => guard(() => applyPreview(followUp, caller, jobId)),
     retryJob: (caller, jobId, only = 'failed') => guard(() => retryJob(followUp, caller, jobId, only)),
     revertJob: (caller, jobId) => guard(() => revertJob(followUp, caller, jobId)),
