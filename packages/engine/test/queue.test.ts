@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type Engine, parseOptions, type RequestError, type StreamedItem } from '../src/index.ts';
 import { assertInvariants } from './invariants.ts';
-import { waitUntil } from './wait-until.ts';
+import { holdLocks, waitForLock, waitUntil } from './wait-until.ts';
 import { type Fixture, openFixture, resultsOf } from './widgets.ts';
 
 const tenantId = 'acme';
@@ -114,6 +114,16 @@ describe('items that wait', () => {
     );
     expect(all.filter((one) => one.status === 'fulfilled')).toHaveLength(6);
     expect(await waiting()).toEqual({ jobs: 6, items: 3_000 });
+  });
+
+  test('are counted one request after the other near the bound', async () => {
+    const letGo = await holdLocks(fixture.sql, 'lock table docket.runnable_jobs in access exclusive mode');
+    onTestFinished(letGo);
+    const both = Promise.allSettled([submit(2_000), submit(2_000)]);
+    await waitForLock(fixture.sql, 'docket', 2);
+    await letGo();
+    expect((await both).map((one) => one.status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect(await waiting()).toEqual({ jobs: 1, items: 2_000 });
   });
 
   test('of a selection that could never wait are too many', async () => {
