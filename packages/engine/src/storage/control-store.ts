@@ -26,7 +26,7 @@ export async function requestCancel(
         status = case when ${isWhole} then 'cancelled' else 'running' end,
         started_at = case when ${isWhole} then started_at else coalesce(started_at, now()) end,
         completed_at = case when ${isWhole} then clock_timestamp() end,
-        expires_at = case when ${isWhole} then now() + make_interval(secs => ${ttlSeconds}) else expires_at end
+        expires_at = case when ${isWhole} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
       returning completed_at is not null as ended, priority
     ), removed as (

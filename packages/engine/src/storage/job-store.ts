@@ -207,7 +207,7 @@ export async function countChunk(
           when not (${isLast}) then case status when 'paused' then 'paused' else 'running' end
           when cancel_requested then 'cancelled' else 'completed' end,
         completed_at = case when ${isLast} then clock_timestamp() end,
-        expires_at = case when ${isLast} then now() + make_interval(secs => ${ttlSeconds}) else expires_at end
+        expires_at = case when ${isLast} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
       returning completed_at is not null as ended
     ), removed as (
