@@ -13,6 +13,7 @@ create table docket.changes (
   after json not null,
   constraint changes_pkey PRIMARY KEY (tenant_id, collection, record_id, version, job_id, item_index)
 );
+CREATE INDEX changes_by_time ON docket.changes USING btree (changed_at);
 
 create table docket.idempotency_keys (
   tenant_id text not null,
@@ -23,6 +24,7 @@ create table docket.idempotency_keys (
   expires_at timestamp with time zone not null,
   constraint idempotency_keys_pkey PRIMARY KEY (tenant_id, key)
 );
+CREATE INDEX idempotency_keys_expiring ON docket.idempotency_keys USING btree (expires_at);
 CREATE INDEX idempotency_keys_job ON docket.idempotency_keys USING btree (tenant_id, job_id);
 
 create table docket.item_keys (
@@ -34,6 +36,7 @@ create table docket.item_keys (
   expires_at timestamp with time zone not null,
   constraint item_keys_pkey PRIMARY KEY (tenant_id, collection, key)
 );
+CREATE INDEX item_keys_expiring ON docket.item_keys USING btree (expires_at);
 
 create table docket.job_chunks (
   tenant_id text not null,
@@ -91,6 +94,7 @@ create table docket.jobs (
   expires_at timestamp with time zone not null,
   cancel_requested boolean not null default false,
   retry_only text,
+  received integer not null default 0,
   constraint jobs_pkey PRIMARY KEY (tenant_id, job_id),
   constraint jobs_cancelled_on_request CHECK (((status <> 'cancelled'::text) OR cancel_requested)),
   constraint jobs_cancelling_runs CHECK (((NOT cancel_requested) OR (status = ANY (ARRAY['running'::text, 'cancelled'::text])))),
@@ -101,6 +105,7 @@ create table docket.jobs (
   constraint jobs_not_processed_check CHECK ((not_processed >= 0)),
   constraint jobs_operation_check CHECK ((operation = ANY (ARRAY['update'::text, 'create'::text, 'apply'::text, 'retry'::text, 'revert'::text, 'update_one'::text, 'create_one'::text]))),
   constraint jobs_processed_at_most_total CHECK ((((succeeded + failed) + not_processed) <= total)),
+  constraint jobs_received_check CHECK ((received >= 0)),
   constraint jobs_retry_has_choice CHECK (((operation = 'retry'::text) = (retry_only IS NOT NULL))),
   constraint jobs_retry_only_check CHECK ((retry_only = ANY (ARRAY['failed'::text, 'retryable'::text]))),
   constraint jobs_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text, 'completed'::text, 'cancelled'::text, 'failed'::text]))),
@@ -109,6 +114,7 @@ create table docket.jobs (
   constraint jobs_total_check CHECK ((total >= 0))
 );
 CREATE UNIQUE INDEX jobs_applied_once ON docket.jobs USING btree (tenant_id, parent_job_id) WHERE (operation = 'apply'::text);
+CREATE INDEX jobs_ended ON docket.jobs USING btree (expires_at) WHERE (completed_at IS NOT NULL);
 CREATE INDEX jobs_listed ON docket.jobs USING btree (tenant_id, job_id DESC) WHERE (operation <> ALL (ARRAY['update_one'::text, 'create_one'::text]));
 CREATE INDEX jobs_open ON docket.jobs USING btree (tenant_id, collection) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text, 'paused'::text]));
 CREATE UNIQUE INDEX jobs_retried_once ON docket.jobs USING btree (tenant_id, parent_job_id, retry_only) WHERE (operation = 'retry'::text);

@@ -74,10 +74,12 @@ export type {
   EngineLogger,
   EngineOptions,
   Page,
+  Removed,
   ResultRow,
   StreamSubmission,
   Submission,
   SubmitOutcome,
+  TimesToLive,
 } from './runtime/engine.ts';
 export type { HistoryEntry } from './storage/change-store.ts';
 export type { Database, Pool, QueryResult, Transaction } from './storage/database.ts';

@@ -41,7 +41,16 @@ describe('start and stop', () => {
     const mounts = await mountCollections(pool, [{ collection: widgets as never }]);
     const live = new Live(fixture.url, silent);
     await live.start();
-    const options = { pool, mounts, live, logger: silent, concurrency: 3, keyTtlSeconds: 60, onDecided() {} };
+    const options = {
+      pool,
+      mounts,
+      live,
+      logger: silent,
+      concurrency: 3,
+      keyTtlSeconds: 60,
+      jobTtlSeconds: 60,
+      onDecided() {},
+    };
     const runner = new Runner(options);
     const stops: Promise<void>[] = [];
     for (let n = 0; n < 50; n++) {

@@ -125,7 +125,11 @@ test('every statement on a table of tenants names the tenant; only the dispatch 
       ).toBe(true);
     }
   }
-  const without = touching.filter((text) => !namesTenant.test(text) && !insertsTenant.test(text));
+  // what waits of all tenants together: a sum, now and then
+  const isWholeQueue = /^select count\(\*\) as jobs, coalesce\(sum\(.* from docket\.jobs where status in \([^)]*\)$/;
+  const without = touching.filter(
+    (text) => !namesTenant.test(text) && !insertsTenant.test(text) && !isWholeQueue.test(text),
+  );
   expect(without).toEqual([]);
   const dispatching = [...statements].filter(
     (text) => text.includes('docket.runnable_jobs') && !tenantTables.test(text),

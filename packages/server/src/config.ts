@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { AnyCollectionMount, EngineOptions, Limits } from '@docket/engine';
+import type { AnyCollectionMount, EngineOptions, Limits, TimesToLive } from '@docket/engine';
 import { defaultLimits } from '@docket/engine';
 import { shortestKey } from './api-keys.ts';
 
@@ -11,8 +11,7 @@ const seeds = ['incidents', 'none'] as const;
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** What the file named by DOCKET_CONFIG may export as its default. */
-export interface Settings
-  extends Pick<EngineOptions, 'poolSize' | 'workers' | 'syncBudgetMs' | 'jobTtlSeconds' | 'idempotencyTtlSeconds'> {
+export interface Settings extends TimesToLive, Pick<EngineOptions, 'poolSize' | 'workers' | 'syncBudgetMs'> {
   limits?: Partial<Limits>;
   /** Collections beside the built-in ones. */
   collections?: readonly AnyCollectionMount[];
@@ -132,7 +131,11 @@ const settingRules: Record<keyof Settings, readonly [(value: unknown) => boolean
   workers: count,
   syncBudgetMs: count,
   jobTtlSeconds: count,
-  idempotencyTtlSeconds: count,
+  idempotencyTtlSeconds: [
+    (value) => isCount(value) && (value as number) >= 24 * 3600 && (value as number) <= 72 * 3600,
+    'must be a whole number from 86400 to 259200: 24 to 72 hours',
+  ],
+  changeTtlSeconds: count,
 };
 
 /** What is wrong with the default export of a configuration file, in words. */

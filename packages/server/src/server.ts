@@ -6,6 +6,8 @@ import { startEmbeddedPostgres } from '@docket/engine/embedded';
 import type { FastifyBaseLogger } from 'fastify';
 import { ApiKeys, ensureFirstKey } from './api-keys.ts';
 import { buildApp } from './app.ts';
+import { startBackground } from './background/background.ts';
+import { expiryTask } from './background/expiry.ts';
 import { collections } from './collections/index.ts';
 import type { Config } from './config.ts';
 import { collectProcessMetrics, createMetrics } from './http/metrics.ts';
@@ -85,9 +87,14 @@ async function startParts(
     metrics,
     ...(publicUrl === undefined ? {} : { publicUrl }),
   });
-  if (config.roles.has('worker')) await engine.startWorkers();
+  const isWorker = config.roles.has('worker');
+  if (isWorker) await engine.startWorkers();
   await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
   started.push(() => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]));
+  if (isWorker) {
+    const background = startBackground({ databaseUrl, logger, tasks: [expiryTask(engine, metrics, logger)] });
+    started.push(() => background.stop());
+  }
   return {
     url: urlOf(app.server.address() as AddressInfo),
     engine,

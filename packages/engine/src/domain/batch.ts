@@ -58,6 +58,14 @@ export interface Limits {
   idLength: number;
   /** Characters of `ref`, `label` and keys. */
   textLength: number;
+  /** Items of a tenant's jobs that wait to be applied, those of uploads included. */
+  queuedItemsPerTenant: number;
+  /** Jobs of a tenant that have not ended. */
+  queuedJobsPerTenant: number;
+  /** Items of all tenants that wait to be applied. */
+  queuedItems: number;
+  /** Streamed bodies that one process takes at the same time; each may need some 10 MiB. */
+  uploads: number;
 }
 
 export const defaultLimits: Limits = {
@@ -70,6 +78,10 @@ export const defaultLimits: Limits = {
   bodyBytes: 16 * 1024 * 1024,
   idLength: 255,
   textLength: 255,
+  queuedItemsPerTenant: 20_000_000,
+  queuedJobsPerTenant: 10_000,
+  queuedItems: 100_000_000,
+  uploads: 50,
 };
 
 /** The records a batch is about: listed one by one, or selected by `where` at the moment it is submitted. */

@@ -35,6 +35,7 @@ export const requestCodes = [
   'idempotency_key_invalid',
   'idempotency_key_reused',
   'idempotency_in_progress',
+  'rate_limited',
   'overloaded',
   'database_unavailable',
 ] as const;

@@ -10,12 +10,13 @@ import type { JobReader } from './job-reader.ts';
 export interface ControlDeps {
   pool: Pool;
   jobs: JobReader;
+  jobTtlSeconds: number;
   onDecided: (items: DecidedItems) => void;
 }
 
 /** Cancels what is not being applied at this moment; see `Engine.cancelJob`. */
 export async function cancelJob(
-  { pool, jobs, onDecided }: ControlDeps,
+  { pool, jobs, jobTtlSeconds: ttlSeconds, onDecided }: ControlDeps,
   { tenantId }: Caller,
   jobId: string,
 ): Promise<Job> {
@@ -23,7 +24,10 @@ export async function cancelJob(
   const jobUuid = parseJobId(jobId) as string;
   const notProcessed = await pool.transaction(async (tx) => {
     const items = await cancelPendingChunks(tx, tenantId, jobUuid);
-    const [open] = await Promise.all([requestCancel(tx, tenantId, jobUuid, items), tx.commit()]);
+    const [open] = await Promise.all([
+      requestCancel(tx, tenantId, jobUuid, { cancelledItems: items, ttlSeconds }),
+      tx.commit(),
+    ]);
     return open ? items : undefined;
   });
   if (notProcessed) onDecided({ collection, succeeded: 0, failed: 0, notProcessed });

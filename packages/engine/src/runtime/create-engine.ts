@@ -9,17 +9,19 @@ import { migrate } from '../storage/migrate.ts';
 import { createPool } from '../storage/pool.ts';
 import { sql } from '../storage/sql.ts';
 import { failAbandonedUploads } from '../storage/upload-store.ts';
+import { Admission } from './admission.ts';
 import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
-import type { Engine, EngineOptions } from './engine.ts';
+import type { Engine, EngineOptions, TimesToLive } from './engine.ts';
 import { applyPreview, retryJob, revertJob } from './follow-up-jobs.ts';
 import { JobReader } from './job-reader.ts';
 import { Live } from './live.ts';
 import { findMount, type MountedCollection, mountCollections } from './mounts.ts';
 import { history, listRecords } from './record-lists.ts';
+import { removeExpired } from './remove-expired.ts';
 import { Runner } from './runner.ts';
 import { submit } from './submit.ts';
-import { submitStream } from './submit-stream.ts';
+import { submitStream, Uploads } from './submit-stream.ts';
 
 const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../migrations', import.meta.url)) };
 
@@ -27,6 +29,20 @@ const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../mig
 const answerTimeoutMs = 45_000;
 const pingTimeoutMs = 5_000;
 const sweepEveryMs = 30_000;
+const day = 24 * 3600;
+
+function checkTimesToLive({ jobTtlSeconds, idempotencyTtlSeconds, changeTtlSeconds }: Required<TimesToLive>): void {
+  if (jobTtlSeconds < idempotencyTtlSeconds) {
+    throw new RangeError(
+      `jobTtlSeconds (${jobTtlSeconds}) must be at least idempotencyTtlSeconds (${idempotencyTtlSeconds}): a repeated request is answered from its job.`,
+    );
+  }
+  if (changeTtlSeconds < jobTtlSeconds) {
+    throw new RangeError(
+      `changeTtlSeconds (${changeTtlSeconds}) must be at least jobTtlSeconds (${jobTtlSeconds}): a job is reverted from its changes.`,
+    );
+  }
+}
 
 async function failAfter(ms: number): Promise<never> {
   await delay(ms, undefined, { ref: false });
@@ -43,6 +59,20 @@ export function createEngine(options: EngineOptions): Engine {
   if (limits.syncMaxItems > chunkItems) {
     throw new RangeError(`limits.syncMaxItems may be ${chunkItems} at most: a synchronous batch is one transaction.`);
   }
+  const settings = {
+    syncBudgetMs: options.syncBudgetMs ?? 30_000,
+    jobTtlSeconds: options.jobTtlSeconds ?? 7 * day,
+    idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? day,
+    changeTtlSeconds: options.changeTtlSeconds ?? 400 * day,
+  };
+  checkTimesToLive(settings);
+  for (const name of ['queuedItemsPerTenant', 'queuedItems'] as const) {
+    if (limits[name] < limits.streamItems) {
+      throw new RangeError(
+        `limits.${name} (${limits[name]}) must be at least limits.streamItems (${limits.streamItems}): a larger stream could never be taken.`,
+      );
+    }
+  }
   const workers = options.workers ?? 4;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
   const connect = (applicationName: string, max: number) =>
@@ -52,14 +82,11 @@ export function createEngine(options: EngineOptions): Engine {
   const live = new Live(databaseUrl, logger);
   const jobs = new JobReader(pool, live);
   const reader = new CoalescingReader(pool);
-  const settings = {
-    syncBudgetMs: options.syncBudgetMs ?? 30_000,
-    jobTtlSeconds: options.jobTtlSeconds ?? 7 * 24 * 3600,
-    idempotencyTtlSeconds: options.idempotencyTtlSeconds ?? 24 * 3600,
-  };
   const onDecided = options.onDecided ?? (() => {});
-  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds };
-  const control = { pool, jobs, onDecided };
+  const admission = new Admission(limits);
+  const uploads = new Uploads(limits.uploads);
+  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, admission };
+  const control = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, onDecided };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
   let sweeping: NodeJS.Timeout | undefined;
@@ -101,6 +128,7 @@ export function createEngine(options: EngineOptions): Engine {
         onDecided,
         concurrency: workers,
         keyTtlSeconds: settings.idempotencyTtlSeconds,
+        jobTtlSeconds: settings.jobTtlSeconds,
       });
       runner.start();
       const sweep = () =>
@@ -131,9 +159,10 @@ export function createEngine(options: EngineOptions): Engine {
       }
     },
 
-    submit: (submission) => guard(() => submit({ pool, mounts, limits, settings, jobs, onDecided }, submission)),
+    submit: (submission) =>
+      guard(() => submit({ pool, mounts, limits, settings, jobs, admission, onDecided }, submission)),
     submitStream: (submission, source) =>
-      guard(() => submitStream({ pool, mounts, limits, settings, jobs }, submission, source)),
+      guard(() => submitStream({ pool, mounts, limits, settings, jobs, admission, uploads }, submission, source)),
     applyPreview: (caller, jobId) => guard(() => applyPreview(followUp, caller, jobId)),
     retryJob: (caller, jobId, only = 'failed') => guard(() => retryJob(followUp, caller, jobId, only)),
     revertJob: (caller, jobId) => guard(() => revertJob(followUp, caller, jobId)),
@@ -141,6 +170,7 @@ export function createEngine(options: EngineOptions): Engine {
     pauseJob: (caller, jobId) => guard(() => pauseJob(control, caller, jobId)),
     resumeJob: (caller, jobId) => guard(() => resumeJob(control, caller, jobId)),
     deleteJob: (caller, jobId) => guard(() => deleteJob(control, caller, jobId)),
+    removeExpired: ({ signal } = {}) => guard(() => removeExpired({ pool, ...settings }, signal)),
 
     // why not guarded like the others: this is the hottest call, and the reader maps errors once for many reads
     readRecord: (tenantId, collection, id) => reader.read(find(tenantId, collection), tenantId, id),

@@ -34,7 +34,27 @@ export interface EngineLogger {
   error(details: object, message: string): void;
 }
 
-export interface EngineOptions {
+/** How long things are kept, in seconds. `removeExpired` removes them afterwards. */
+export interface TimesToLive {
+  /** A job with its results, from its end. At least `idempotencyTtlSeconds`. Default 7 days. */
+  jobTtlSeconds?: number;
+  /** An idempotency key, of a batch or an item. Default 24 hours. */
+  idempotencyTtlSeconds?: number;
+  /** A change in the history of a record; longer where a job that may have made it is still there. At least `jobTtlSeconds`. Default 400 days. */
+  changeTtlSeconds?: number;
+}
+
+/** How many rows of each kind were removed. */
+export interface Removed {
+  jobs: number;
+  /** Up to 1,000 items and their results each. */
+  chunks: number;
+  idempotencyKeys: number;
+  itemKeys: number;
+  changes: number;
+}
+
+export interface EngineOptions extends TimesToLive {
   /** PostgreSQL connection string. */
   databaseUrl: string;
   collections: readonly AnyCollectionMount[];
@@ -51,10 +71,6 @@ export interface EngineOptions {
   workers?: number;
   /** Time a synchronous batch may take, in milliseconds. Default 30,000. */
   syncBudgetMs?: number;
-  /** How long a job is kept after its submission, in seconds. Default 7 days. */
-  jobTtlSeconds?: number;
-  /** How long an idempotency key is kept, in seconds. Default 24 hours. */
-  idempotencyTtlSeconds?: number;
 }
 
 /** Who asks, and for whom; every call carries it. */
@@ -167,6 +183,13 @@ export interface Engine {
   resumeJob(caller: Caller, jobId: string): Promise<Job>;
   /** Removes an ended job with its results and batch keys; the history of the records stays. Throws `job_not_found`, `job_conflict`. */
   deleteJob(caller: Caller, jobId: string): Promise<void>;
+
+  /**
+   * Removes what has outlived its time, in small transactions, until nothing is left of it or `signal` aborts: to be called every
+   * minute or so, by any process. Of several at once, one removes and the others give back at once. A job that has not ended is
+   * never touched; one whose time is over cannot be read any more, whether it was removed or not.
+   */
+  removeExpired(options?: { signal?: AbortSignal }): Promise<Removed>;
 
   /** Linearizable: the query starts after the call. Calls of one tick share one query. */
   readRecord(tenantId: string, collection: string, id: string): Promise<RecordState | undefined>;

@@ -9,6 +9,7 @@ import { changesOfJob } from '../storage/change-store.ts';
 import { chunkItems, insertChunk, readResults, type StoredChunk } from '../storage/chunk-store.ts';
 import type { Pool, Transaction } from '../storage/database.ts';
 import { findFollowUp, insertJob, lockParent, makeRunnable, type RetryChoice } from '../storage/job-store.ts';
+import type { Admission } from './admission.ts';
 import type { Caller } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 
@@ -21,6 +22,7 @@ export interface FollowUpDeps {
   pool: Pool;
   jobs: JobReader;
   jobTtlSeconds: number;
+  admission: Admission;
 }
 
 interface FollowUp {
@@ -110,7 +112,7 @@ async function undoChunk(tx: Transaction, tenantId: string, parent: Job, chunk: 
 }
 
 async function makeFollowUp(
-  { pool, jobs, jobTtlSeconds }: FollowUpDeps,
+  { pool, jobs, jobTtlSeconds, admission }: FollowUpDeps,
   { tenantId, actor }: Caller,
   jobId: string,
   { operation, retryOnly, check, itemsOf, nothingToDo }: FollowUp,
@@ -124,8 +126,10 @@ async function makeFollowUp(
     const existing = await findFollowUp(tx, { tenantId, parentUuid, operation, retryOnly });
     if (existing) return existing;
     const { job } = parent;
+    const seen = await admission.check(tx, tenantId, { jobs: 1, items: 0 });
     const total = await insertChunks(tx, { tenantId, jobUuid }, itemParts(tx, tenantId, parentUuid, job, itemsOf));
     if (total === 0 && nothingToDo !== undefined) throw conflict(nothingToDo);
+    await admission.confirm(tx, tenantId, { jobs: 1, items: total }, seen);
     const [inserted] = await Promise.all([
       insertJob(tx, {
         id: jobUuid,

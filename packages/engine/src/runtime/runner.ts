@@ -18,6 +18,7 @@ export interface RunnerOptions {
   /** Chunks applied at the same time. From two on, one of these places is kept for new jobs. */
   concurrency: number;
   keyTtlSeconds: number;
+  jobTtlSeconds: number;
   onDecided: (items: DecidedItems) => void;
 }
 
@@ -172,7 +173,8 @@ export class Runner {
     trouble: Trouble | undefined,
   ): Promise<DecidedItems | undefined> {
     const { tenantId, jobUuid } = job;
-    if (chunk.cancelRequested) return await leaveChunk(tx, job, chunk);
+    const { keyTtlSeconds, jobTtlSeconds } = this.#options;
+    if (chunk.cancelRequested) return await leaveChunk(tx, job, chunk, jobTtlSeconds);
     const mount = this.#options.mounts.get(chunk.collection);
     // why: a process that does not know the collection leaves the job to those that do
     if (!mount) return undefined;
@@ -181,13 +183,13 @@ export class Runner {
     if (trouble?.giveUp) results = failAll(chunk);
     else {
       const params = { ...chunk, ...job, mount, onlyAvailable: false, isolate: trouble?.isolate ?? false };
-      ({ results, written } = await applyItems(tx, { ...params, keyTtlSeconds: this.#options.keyTtlSeconds }));
+      ({ results, written } = await applyItems(tx, { ...params, keyTtlSeconds }));
     }
     const counts = countResults(results);
     await Promise.all([
       written,
       completeChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, results }),
-      countChunk(tx, tenantId, jobUuid, counts),
+      countChunk(tx, tenantId, jobUuid, counts, jobTtlSeconds),
       tx.commit(),
     ]);
     return { collection: chunk.collection, ...counts };
@@ -273,11 +275,16 @@ function backoff(attempts: number): number {
 }
 
 /** A chunk that fell back after its job was cancelled, because the worker that had it died. */
-async function leaveChunk(tx: Transaction, { tenantId, jobUuid }: RunnableJob, chunk: ClaimedChunk) {
+async function leaveChunk(
+  tx: Transaction,
+  { tenantId, jobUuid }: RunnableJob,
+  chunk: ClaimedChunk,
+  ttlSeconds: number,
+) {
   const counts = { succeeded: 0, failed: 0, notProcessed: chunk.items.length };
   await Promise.all([
     cancelChunk(tx, tenantId, jobUuid, chunk.chunkNo),
-    countChunk(tx, tenantId, jobUuid, counts),
+    countChunk(tx, tenantId, jobUuid, counts, ttlSeconds),
     tx.commit(),
   ]);
   return { collection: chunk.collection, ...counts };

@@ -3,6 +3,7 @@ import { failedItem, type Item, type StreamedItem } from '../domain/batch.ts';
 import { RequestError } from '../domain/codes.ts';
 import { presentJobId } from '../domain/ids.ts';
 import type { Json } from '../domain/json.ts';
+import type { Incoming } from '../domain/queue.ts';
 import { RepeatedIds } from '../domain/repeated-ids.ts';
 import { chunkItems, insertChunk } from '../storage/chunk-store.ts';
 import { findJob, insertJob, makeRunnable } from '../storage/job-store.ts';
@@ -18,11 +19,39 @@ import type { StreamSubmission, SubmitOutcome } from './engine.ts';
 import { findMount } from './mounts.ts';
 import { keyInProgress, keyReused, newJob, type SubmitDeps } from './submit.ts';
 
-type StreamDeps = Omit<SubmitDeps, 'onDecided'>;
+type StreamDeps = Omit<SubmitDeps, 'onDecided'> & { uploads: Uploads };
 type StreamOutcome = Extract<SubmitOutcome, { kind: 'job' }>;
 
 /** Text of a chunk's items, in characters, above which it is closed though it has room for more items. */
 const chunkCharacters = 4 * 1024 * 1024;
+
+/** Chunks of an upload after which it looks again whether its items may wait. */
+const checkEveryChunks = 10;
+
+/** What an upload adds to the queue where its job and its items are counted already. */
+const counted: Incoming = { jobs: 0, items: 0 };
+
+/** Counts the uploads of this process, each of which needs memory. */
+export class Uploads {
+  readonly #most: number;
+  #open = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Gives back the function that ends it. Throws `overloaded`. */
+  begin(): () => void {
+    if (this.#open >= this.#most) {
+      const message = `The server is taking ${this.#open} streams at this moment; it takes ${this.#most} at a time. Nothing was taken. Send it again shortly.`;
+      throw new RequestError('overloaded', message, { limit: this.#most, actual: this.#open + 1, retryAfter: 5 });
+    }
+    this.#open += 1;
+    return () => {
+      this.#open -= 1;
+    };
+  }
+}
 
 /** Takes items as they come and makes them a job; see `Engine.submitStream`. */
 export async function submitStream(
@@ -37,6 +66,7 @@ export async function submitStream(
   let taken = idempotency && (await findUsedKey(pool, tenantId, idempotency.key));
   if (taken?.state === 'in_progress') throw keyInProgress();
   const upload = new Upload(deps, submission);
+  const end = taken ? () => {} : deps.uploads.begin();
   let received = 0;
   try {
     for await (const one of source) {
@@ -54,6 +84,8 @@ export async function submitStream(
     return await upload.complete();
   } catch (error) {
     throw await upload.fail(error);
+  } finally {
+    end();
   }
 }
 
@@ -99,12 +131,14 @@ class Upload {
 
   /** Writes the job, not yet runnable, or gives back who has the key. */
   async start(): Promise<TakenKey | undefined> {
-    const { pool } = this.#deps;
+    const { pool, admission } = this.#deps;
     const { tenantId, options } = this.#submission;
     const key = this.#submission.idempotency?.key;
     const taken = await pool.transaction(async (tx) => {
       const claim = key === undefined ? undefined : await claimKey(tx, tenantId, key);
       if (claim && claim.state !== 'free') return claim;
+      const first = { jobs: 1, items: 1 } as const;
+      await admission.confirm(tx, tenantId, first, await admission.check(tx, tenantId, first));
       await Promise.all([
         insertJob(tx, {
           ...newJob(this.#deps, this.#submission, this.#jobUuid),
@@ -125,7 +159,7 @@ class Upload {
     if (taken) return taken;
     this.#started = true;
     // why: a slow client may take longer for a chunk than the lease
-    const beat = () => extendUpload(pool, this.#ofJob).catch(() => undefined);
+    const beat = () => extendUpload(pool, this.#ofJob, 0).catch(() => undefined);
     this.#heartbeat = setInterval(beat, (uploadLeaseSeconds * 1000) / 4).unref();
     return undefined;
   }
@@ -146,8 +180,13 @@ class Upload {
     this.#characters = 0;
     this.#chunks += 1;
     this.#total += items.length;
-    this.#storing = this.#deps.pool.transaction(async (tx) => {
-      const [alive] = await Promise.all([extendUpload(tx, this.#ofJob), insertChunk(tx, chunk)]);
+    const { pool, admission } = this.#deps;
+    this.#storing = pool.transaction(async (tx) => {
+      const [alive] = await Promise.all([
+        extendUpload(tx, this.#ofJob, items.length),
+        insertChunk(tx, chunk),
+        chunk.chunkNo % checkEveryChunks === 0 && admission.check(tx, chunk.tenantId, counted),
+      ]);
       if (!alive) throw endedElsewhere();
     });
     // why: it is awaited with the next chunk, which may be long in coming
@@ -155,7 +194,7 @@ class Upload {
   }
 
   async complete(): Promise<StreamOutcome> {
-    const { pool, settings } = this.#deps;
+    const { pool, settings, admission } = this.#deps;
     const { tenantId, options, idempotency } = this.#submission;
     if (this.#items.length > 0) await this.#store();
     await this.#storing;
@@ -168,6 +207,7 @@ class Upload {
         ttlSeconds: settings.jobTtlSeconds,
       });
       if (!alive) throw endedElsewhere();
+      await admission.confirm(tx, tenantId, counted, await admission.check(tx, tenantId, counted));
       const [stored] = await Promise.all([
         findJob(tx, tenantId, presentJobId(this.#jobUuid)),
         makeRunnable(tx, tenantId, this.#jobUuid, options.priority),

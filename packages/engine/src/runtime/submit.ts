@@ -10,6 +10,7 @@ import { failureKind } from '../storage/errors.ts';
 import { findJob, insertJob, makeRunnable, type NewJob } from '../storage/job-store.ts';
 import { claimKey, findUsedKey, storeKey, type TakenKey } from '../storage/key-store.ts';
 import { raw, sql } from '../storage/sql.ts';
+import type { Admission } from './admission.ts';
 import { applyItems } from './apply-items.ts';
 import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
@@ -28,6 +29,7 @@ export interface SubmitDeps {
   limits: Limits;
   settings: SubmitSettings;
   jobs: JobReader;
+  admission: Admission;
   onDecided: (items: DecidedItems) => void;
 }
 
@@ -49,7 +51,7 @@ export async function submit(deps: SubmitDeps, submission: Submission): Promise<
     if (submission.content.kind === 'selection') await replayIfUsed(deps.pool, submission);
     const { items, count } = await resolveContent(deps, mount, submission);
     const route = planBatch(submission.options, submission.prefer, count, deps.limits);
-    if (route.kind === 'job') return await submitAsJob(deps, mount, submission, items, route);
+    if (route.kind === 'job') return await submitAsJob(deps, mount, submission, { items, count }, route);
     return await submitSynchronously(deps, mount, submission, items ?? []);
   } catch (error) {
     if (error instanceof KeyUsed) return await replay(deps, submission, error.jobId);
@@ -175,7 +177,13 @@ async function submitSynchronously(
     const left = submission.signal?.aborted ? 0 : deadline - performance.now();
     if (left <= 0 && !attempt.onlyAvailable) {
       if (submission.options.onDeadline === 'continue') {
-        return await submitAsJob(deps, mount, submission, [...items], { kind: 'job', waitMs: 0, representation: true });
+        return await submitAsJob(
+          deps,
+          mount,
+          submission,
+          { items, count: items.length },
+          { kind: 'job', waitMs: 0, representation: true },
+        );
       }
       attempt.onlyAvailable = true;
     }
@@ -261,7 +269,7 @@ async function submitAsJob(
   deps: SubmitDeps,
   mount: MountedCollection,
   submission: Submission,
-  items: readonly Item[] | undefined,
+  { items, count }: { items: readonly Item[] | undefined; count: number },
   route: JobRoute,
 ): Promise<SubmitOutcome> {
   const jobUuid = uuidv7();
@@ -272,10 +280,15 @@ async function submitAsJob(
   const job = await deps.pool.transaction(async (tx) => {
     // why: a selection is read page by page, and all of it must be of one moment
     if (!items) void tx.query(raw('set transaction isolation level repeatable read'));
+    const checking = deps.admission.check(tx, tenantId, { jobs: count > 0 ? 1 : 0, items: count });
+    // why: a repeated request gets its answer, however much waits
+    checking.catch(() => undefined);
     await takeKey(tx, submission);
+    const seen = await checking;
     const total = items
       ? await insertItemChunks(tx, { tenantId, jobUuid, items, perChunk })
       : await insertSelectionChunks(tx, mount, submission, jobUuid);
+    await deps.admission.confirm(tx, tenantId, { jobs: total > 0 ? 1 : 0, items: total }, seen);
     const [inserted] = await Promise.all([
       insertJob(tx, {
         ...newJob(deps, submission, jobUuid),

@@ -1,6 +1,7 @@
 import { presentJobId } from '../domain/ids.ts';
 import type { JobStatus } from '../domain/job.ts';
 import type { Database } from './database.ts';
+import { isThere } from './job-store.ts';
 import { sql } from './sql.ts';
 
 /*
@@ -16,7 +17,7 @@ export async function requestCancel(
   db: Database,
   tenantId: string,
   jobUuid: string,
-  cancelledItems: number,
+  { cancelledItems, ttlSeconds }: { cancelledItems: number; ttlSeconds: number },
 ): Promise<boolean> {
   const isWhole = sql`succeeded + failed + not_processed + ${cancelledItems}::int = total`;
   const { rowCount } = await db.query(sql`
@@ -24,7 +25,8 @@ export async function requestCancel(
       update docket.jobs set cancel_requested = true, not_processed = not_processed + ${cancelledItems}::int,
         status = case when ${isWhole} then 'cancelled' else 'running' end,
         started_at = case when ${isWhole} then started_at else coalesce(started_at, now()) end,
-        completed_at = case when ${isWhole} then clock_timestamp() end
+        completed_at = case when ${isWhole} then clock_timestamp() end,
+        expires_at = case when ${isWhole} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
       returning completed_at is not null as ended, priority
     ), removed as (
@@ -72,7 +74,7 @@ export async function resumePausedJob(db: Database, tenantId: string, jobUuid: s
 /** The state of a job, which stays locked for this transaction. */
 export async function lockStatus(db: Database, tenantId: string, jobUuid: string): Promise<JobStatus | undefined> {
   const { rows } = await db.query<{ status: JobStatus }>(sql`
-    select status from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid} for update`);
+    select status from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isThere} for update`);
   return rows[0]?.status;
 }
 

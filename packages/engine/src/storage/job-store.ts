@@ -120,11 +120,14 @@ export async function makeRunnable(db: Database, tenantId: string, jobUuid: stri
   ]);
 }
 
+/** An ended job whose time is over is not there any more, also as long as it has not been removed. */
+export const isThere = sql`(completed_at is null or expires_at > now())`;
+
 export async function findJob(db: Database, tenantId: string, jobId: string): Promise<Job | undefined> {
   const uuid = parseJobId(jobId);
   if (!uuid) return undefined;
   const { rows } = await db.query<JobRow>(
-    sql`select ${columns} from docket.jobs where tenant_id = ${tenantId} and job_id = ${uuid}`,
+    sql`select ${columns} from docket.jobs where tenant_id = ${tenantId} and job_id = ${uuid} and ${isThere}`,
   );
   return rows[0] && toJob(rows[0]);
 }
@@ -138,7 +141,8 @@ export interface LockedParent {
 
 export async function lockParent(db: Database, tenantId: string, jobUuid: string): Promise<LockedParent | undefined> {
   const { rows } = await db.query<JobRow & { ordered: boolean }>(sql`
-    select ${columns}, ordered from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid} for update`);
+    select ${columns}, ordered from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isThere}
+    for update`);
   return rows[0] && { job: toJob(rows[0]), ordered: rows[0].ordered };
 }
 
@@ -172,7 +176,7 @@ export async function listJobs(
   const uuid = after === undefined ? undefined : parseJobId(after);
   const { rows } = await db.query<JobRow>(sql`
     select ${columns} from docket.jobs
-    where tenant_id = ${tenantId} and operation not in ('update_one', 'create_one')
+    where tenant_id = ${tenantId} and operation not in ('update_one', 'create_one') and ${isThere}
       ${and(sql`status = ${status}`, status)} ${and(sql`collection = ${collection}`, collection)}
       ${and(sql`label = ${label}`, label)} ${and(sql`job_id < ${uuid}`, uuid)}
     order by job_id desc limit ${limit}`);
@@ -182,12 +186,14 @@ export async function listJobs(
 /**
  * Adds a chunk's counts to its job, ends the job when that was the last, and tells those who wait for it. A paused job stays
  * so until its last chunk; one that is being cancelled ends as `cancelled`. The caller holds the chunk, so each is counted once.
+ * The time for which the job is kept begins with its end.
  */
 export async function countChunk(
   db: Database,
   tenantId: string,
   jobUuid: string,
   counts: Omit<Summary, 'total'>,
+  ttlSeconds: number,
 ): Promise<void> {
   const { succeeded, failed, notProcessed } = counts;
   const isLast = sql`succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total`;
@@ -200,7 +206,8 @@ export async function countChunk(
         status = case
           when not (${isLast}) then case status when 'paused' then 'paused' else 'running' end
           when cancel_requested then 'cancelled' else 'completed' end,
-        completed_at = case when ${isLast} then clock_timestamp() end
+        completed_at = case when ${isLast} then clock_timestamp() end,
+        expires_at = case when ${isLast} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
       returning completed_at is not null as ended
     ), removed as (

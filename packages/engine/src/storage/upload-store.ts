@@ -18,10 +18,13 @@ interface Upload {
   jobUuid: string;
 }
 
-/** Says that the upload is alive, and locks it until the transaction ends. False when it was ended by somebody else. */
-export async function extendUpload(db: Database, { tenantId, jobUuid }: Upload): Promise<boolean> {
+/**
+ * Says that the upload is alive and how many items have come in addition, and locks it until the transaction ends. False when it
+ * was ended by somebody else.
+ */
+export async function extendUpload(db: Database, { tenantId, jobUuid }: Upload, items: number): Promise<boolean> {
   const { rowCount } = await db.query(sql`
-    update docket.jobs set expires_at = now() + make_interval(secs => ${uploadLeaseSeconds})
+    update docket.jobs set expires_at = now() + make_interval(secs => ${uploadLeaseSeconds}), received = received + ${items}::int
     where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isUploading}`);
   return rowCount === 1;
 }

@@ -5,6 +5,8 @@ export interface Metrics {
   readonly registry: Registry;
   /** Adds to `docket_items_total`: items decided, by their fate. */
   countItems(collection: string, status: 'succeeded' | 'failed' | 'not_processed', count: number): void;
+  /** Adds to `docket_removed_total`: rows removed after their time, by kind. */
+  countRemoved(kind: string, count: number): void;
   /** The durations of one method and route, by status; made once for each route. */
   requestTimer(method: string, route: string): (status: number, milliseconds: number) => void;
 }
@@ -18,11 +20,18 @@ export function createMetrics(): Metrics {
     labelNames: ['collection', 'status'],
     registers: [registry],
   });
+  const removed = new Counter({
+    name: 'docket_removed_total',
+    help: 'Rows removed because their time was over, by kind.',
+    labelNames: ['kind'],
+    registers: [registry],
+  });
   const durations = new RequestDurations();
   registry.registerMetric(durations as unknown as Metric);
   return {
     registry,
     countItems: (collection, status, count) => items.inc({ collection, status }, count),
+    countRemoved: (kind, count) => removed.inc({ kind }, count),
     requestTimer: (method, route) => durations.timer(method, route),
   };
 }

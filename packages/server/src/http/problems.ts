@@ -8,7 +8,6 @@ const httpCodes = [
   'method_not_allowed',
   'not_acceptable',
   'unsupported_media_type',
-  'rate_limited',
   'quota_exceeded',
 ] as const;
 
@@ -71,8 +70,10 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   rate_limited: {
     status: 429,
     title: 'Too much in too short a time',
-    description: 'The rate limit, which counts items, is used up for now. Nothing of the request was applied.',
-    remedy: 'Send the same request again after the seconds in Retry-After.',
+    description:
+      'More of your work waits to be applied than may wait: `limit` items, or jobs that have not ended. Nothing of the request was taken.',
+    remedy:
+      'Send the same request again after the seconds in Retry-After, put more items into fewer jobs, or cancel jobs that are not needed.',
   },
   quota_exceeded: {
     status: 429,
@@ -170,7 +171,8 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   overloaded: {
     status: 503,
     title: 'The server has too much to do',
-    description: 'The request was refused before anything of it was applied, because too much work is waiting.',
+    description:
+      'The request was refused before anything of it was applied, because too much work of all clients is waiting, or too many streams are being taken.',
     remedy: 'Send the same request again after the seconds in Retry-After.',
   },
   database_unavailable: {

@@ -74,6 +74,10 @@ const limitDescriptions: Record<keyof Limits, string> = {
   bodyBytes: 'Bytes of one body.',
   idLength: 'Characters of an id.',
   textLength: 'Characters of a ref, a label or an idempotency key.',
+  queuedItemsPerTenant: 'Items of your jobs that wait to be applied, those of uploads included.',
+  queuedJobsPerTenant: 'Jobs of yours that have not ended.',
+  queuedItems: 'Items of all tenants that wait to be applied.',
+  uploads: 'Streamed bodies that one process takes at the same time.',
 };
 
 const LimitsSchema = Type.Object(

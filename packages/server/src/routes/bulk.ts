@@ -21,6 +21,7 @@ export const batchProblems: readonly ProblemCode[] = [
   'idempotency_key_invalid',
   'idempotency_key_reused',
   'idempotency_in_progress',
+  'rate_limited',
 ];
 
 const aboutPatch =

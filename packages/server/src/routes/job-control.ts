@@ -131,7 +131,7 @@ function registerFollowUps(app: Api, deps: Deps): void {
       {
         validatorCompiler: checkedByCode(app),
         config: {
-          problems: ['job_not_found', 'job_conflict', ...(body ? (['malformed_body'] as const) : [])],
+          problems: ['job_not_found', 'job_conflict', 'rate_limited', ...(body ? (['malformed_body'] as const) : [])],
           optionalBody: true,
         },
         schema: {

@@ -152,7 +152,9 @@ const jobProperties = {
   createdAt: time('When the batch was taken.'),
   startedAt: nullable(time('When the first chunk was begun.')),
   completedAt: nullable(time('When the job ended.')),
-  expiresAt: time('When the job and its results are removed.'),
+  expiresAt: time(
+    'When the job and its results are removed. It counts from the end of the job; until then, from its beginning.',
+  ),
   parentJobId: nullable(Type.String({ description: 'The job that this one was made from.' })),
   error: Type.Unsafe({ description: 'Why a job with status `failed` could not run.' }),
   links: LinksSchema,

@@ -1,0 +1,72 @@
+import { sql } from '@docket/engine';
+import { PgBoss } from 'pg-boss';
+import { expect, onTestFinished, test } from 'vitest';
+import { createDatabase } from '../../../test/database.ts';
+import { waitUntil } from '../../engine/test/wait-until.ts';
+import { startBackground, type Task } from '../src/background/background.ts';
+import { expiryTask } from '../src/background/expiry.ts';
+import { createMetrics } from '../src/http/metrics.ts';
+import { createCases, serve } from './served.ts';
+
+function logTo(lines: string[]) {
+  const log = (_details: object, message: string) => void lines.push(message);
+  return { info: log, warn: log, error: log } as never;
+}
+
+/** As the schedule does it, without waiting for the next minute. */
+async function sendNow(databaseUrl: string, task: string): Promise<void> {
+  const boss = new PgBoss({ connectionString: databaseUrl, schema: 'pgboss', supervise: false, schedule: false });
+  await boss.start();
+  await boss.createQueue(task, { policy: 'exclusive' });
+  await boss.send(task);
+  await boss.stop({ graceful: false });
+}
+
+test('what has expired is removed in the background, and counted', async () => {
+  const server = await serve();
+  onTestFinished(() => server.stop());
+  await createCases(server, ['A', 'B']);
+  const { rowCount } = await server.engine.pool.query(
+    sql`update docket.jobs set expires_at = now() - interval '2 minutes'`,
+  );
+  expect(rowCount).toBe(1);
+  await sendNow(server.databaseUrl, 'expiry');
+  const lines: string[] = [];
+  const metrics = createMetrics();
+  const tasks = [expiryTask(server.engine, metrics, logTo(lines))];
+  const background = startBackground({ databaseUrl: server.databaseUrl, logger: logTo(lines), tasks });
+  onTestFinished(() => background.stop());
+  await waitUntil(() => lines.length > 0, 'the task has run');
+  expect(lines).toEqual(['removed what has expired']);
+  const { body } = await server.call('GET', '/api/v1/jobs');
+  expect(body.items).toEqual([]);
+  expect(await metrics.registry.metrics()).toContain('docket_removed_total{kind="jobs"} 1');
+});
+
+test('it says so when it cannot start, and a task that fails ends nothing', async () => {
+  const database = await createDatabase();
+  onTestFinished(() => database.drop());
+  const lines: string[] = [];
+  let runs = 0;
+  const task: Task = {
+    name: 'failing',
+    cron: '* * * * *',
+    run: async () => {
+      runs += 1;
+      throw new Error('as it happens');
+    },
+  };
+  await sendNow(database.url, task.name);
+  const away = new URL(database.url);
+  away.port = '1';
+  const early = startBackground({ databaseUrl: away.href, logger: logTo(lines), tasks: [task] });
+  await waitUntil(() => lines.length > 0, 'it cannot start');
+  await early.stop();
+  expect(lines[0]).toBe('the background work could not start; it is tried again');
+  lines.length = 0;
+  const background = startBackground({ databaseUrl: database.url, logger: logTo(lines), tasks: [task] });
+  await waitUntil(() => lines.length > 0, 'the task has failed');
+  expect([runs, lines]).toEqual([1, ['a background task failed; it runs again at its next time']]);
+  await background.stop();
+  await background.stop();
+});
