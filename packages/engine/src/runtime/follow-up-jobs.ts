@@ -29,7 +29,7 @@ interface FollowUp {
   /** Throws where the job is none that this can be made from. It has ended. */
   check(parent: Job): void;
   /** What the new job does for a chunk of the old one. */
-  itemsOf(tx: Transaction, parent: Job, chunk: StoredChunk): Item[] | Promise<Item[]>;
+  itemsOf(tx: Transaction, parent: Job, chunk: StoredChunk & { items: Item[] }): Item[] | Promise<Item[]>;
   /** Why there is no job where there would be nothing in it; without it, an empty job completes at once. */
   nothingToDo?: string;
 }
@@ -169,7 +169,7 @@ async function* itemParts(
   itemsOf: FollowUp['itemsOf'],
 ): AsyncGenerator<Item[]> {
   for (let fromChunk = 0; ; ) {
-    const chunk = await readResults(tx, { tenantId, jobUuid, fromChunk, status: undefined });
+    const chunk = await readResults(tx, { tenantId, jobUuid, fromChunk, withItems: true });
     if (!chunk) return;
     yield await itemsOf(tx, parent, chunk);
     fromChunk = chunk.chunkNo + 1;

@@ -1,0 +1,6 @@
+-- What a chunk holds, so that those that do not matter need not be read. A chunk that a program of the version before has written
+-- leaves this null: it is read.
+
+alter table docket.job_chunks
+  -- the item codes that stand in its results
+  add column codes text[];
