@@ -254,6 +254,31 @@ describe('what still waits', () => {
   });
 });
 
+describe('what waits in a large job', () => {
+  test('is found without reading the chunks that do not hold it', async () => {
+    const idle = await openFixture();
+    try {
+      const items = Array.from({ length: 4500 }, (_, n) => ({ id: `w${n}`, fields: { size: 1 } }));
+      const { job } = await idle.submit({ items, options: { mode: 'async' } });
+      await idle.sql.query(`update docket.job_chunks set items = 'damaged' where chunk_no not in (1, 4)`);
+      const pending = (ids: string[]) => idle.engine.pendingJobs(tenantId, 'widgets', ids);
+      expect([...(await pending(['w1234', 'w4321', 'w4499', 'nobody'])).keys()]).toEqual(['w1234', 'w4321', 'w4499']);
+      expect((await pending(Array.from({ length: 1000 }, (_, n) => `other ${n}`))).size).toBe(0);
+      await expect(pending(['w2345'])).rejects.toThrow();
+      const wait = (id: string) => idle.engine.waitForRecord({ tenantId, jobId: job.jobId, id, timeoutMs: 0 });
+      expect(await wait('nobody')).toBe(true);
+      expect(await wait('w1999')).toBe(false);
+      await idle.sql.query(`delete from docket.job_chunks where chunk_no in (0, 2, 3)`);
+      // written by a version that stored no hashes
+      await idle.sql.query('update docket.job_chunks set id_hashes = null');
+      expect([...(await pending(['w1000', 'w4000'])).keys()]).toEqual(['w1000', 'w4000']);
+      expect(await wait('w4000')).toBe(false);
+    } finally {
+      await idle.close();
+    }
+  });
+});
+
 describe('waiting for a job', () => {
   test('ends when the caller goes away, and when the time has passed', async () => {
     const idle = await openFixture();

@@ -4,13 +4,7 @@ import type { ItemResult } from '../domain/decide.ts';
 import { parseJobId, presentJobId } from '../domain/ids.ts';
 import { isTerminal, type Job } from '../domain/job.ts';
 import { passesFilter, type ResultFilter } from '../domain/result-filter.ts';
-import {
-  arePending,
-  nextPendingChunk,
-  pendingChunksOf,
-  readResults,
-  type StoredChunk,
-} from '../storage/chunk-store.ts';
+import { arePending, pendingChunksHolding, readResults, type StoredChunk } from '../storage/chunk-store.ts';
 import type { Pool } from '../storage/database.ts';
 import { findJob, type JobFilter, listJobs } from '../storage/job-store.ts';
 import type { Page, ResultRow } from './engine.ts';
@@ -93,7 +87,8 @@ export class JobReader {
     const job = await this.get(tenantId, jobId);
     const jobUuid = parseJobId(jobId) as string;
     if (isTerminal(job.status)) return true;
-    const chunks = await pendingChunksOf(this.#pool, tenantId, jobUuid, id);
+    const chunks: number[] = [];
+    for await (const { chunkNo } of pendingChunksHolding(this.#pool, { tenantId, jobUuid }, [id])) chunks.push(chunkNo);
     if (chunks.length === 0) return true;
     const look = async () => !(await arePending(this.#pool, tenantId, jobUuid, chunks));
     return await this.#lookUntil(look, { jobId, timeoutMs, everyMs: chunkLookMs, signal });
@@ -193,17 +188,11 @@ export class JobReader {
   /** Of each id, the open jobs that hold it in a chunk not yet applied. */
   async pending(tenantId: string, collection: string, ids: readonly string[]): Promise<Map<string, string[]>> {
     const pending = new Map<string, Set<string>>();
-    const wanted = new Set(ids);
-    let after: { jobUuid: string; chunkNo: number } | undefined;
-    for (;;) {
-      const chunk = await nextPendingChunk(this.#pool, tenantId, collection, after);
-      if (!chunk) break;
-      for (const { id } of chunk.items) {
-        if (!wanted.has(id)) continue;
+    for await (const { jobUuid, held } of pendingChunksHolding(this.#pool, { tenantId, collection }, ids)) {
+      for (const id of held) {
         const jobs = pending.get(id) ?? new Set();
-        pending.set(id, jobs.add(presentJobId(chunk.jobUuid)));
+        pending.set(id, jobs.add(presentJobId(jobUuid)));
       }
-      after = chunk;
     }
     return new Map([...pending].map(([id, jobs]) => [id, [...jobs]]));
   }

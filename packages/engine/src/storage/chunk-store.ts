@@ -1,5 +1,6 @@
 import type { BatchOperation, Item } from '../domain/batch.ts';
 import { cancelledResults, type ItemResult } from '../domain/decide.ts';
+import { encodeIdHashes, idMatcher } from '../domain/id-hashes.ts';
 import type { Summary } from '../domain/job.ts';
 import { codesIn, type ResultFilter } from '../domain/result-filter.ts';
 import { decodeBlob, encodeBlob } from './blob.ts';
@@ -33,10 +34,11 @@ export async function insertChunk(db: Database, chunk: NewChunk): Promise<void> 
   const counts = countResults(results ?? []);
   await db.query(sql`
     insert into docket.job_chunks (tenant_id, job_id, chunk_no, first_index, item_count, state, succeeded, failed,
-      not_processed, codes, items, results)
+      not_processed, codes, id_hashes, items, results)
     values (${chunk.tenantId}, ${chunk.jobUuid}, ${chunk.chunkNo}, ${chunk.firstIndex}, ${chunk.items.length},
       ${results ? 'done' : 'pending'}, ${counts.succeeded}, ${counts.failed}, ${counts.notProcessed},
-      ${results ? codesIn(results) : null}::text[], ${encodeBlob(chunk.items)}, ${results ? encodeBlob(results) : null})`);
+      ${results ? codesIn(results) : null}::text[],
+      ${results ? null : encodeIdHashes(chunk.items.map((item) => item.id))}, ${encodeBlob(chunk.items)}, ${results ? encodeBlob(results) : null})`);
 }
 
 /** A pending chunk of a running job, locked by this transaction, with what its job says of how to apply it. */
@@ -216,38 +218,73 @@ function mayPass({ status, codes }: ResultFilter): Sql {
     and case state when 'cancelled' then ${cancelled}::boolean else codes is null or codes && ${codes}::text[] end`;
 }
 
-/** The next pending chunk of the tenant's open jobs on a collection, behind a given one. */
-export async function nextPendingChunk(
+/** Where ids are looked for: in one job, or in all open jobs on a collection that will change records. */
+type PendingScope = { tenantId: string } & ({ jobUuid: string } | { collection: string });
+
+/** Chunks whose hashes are looked at with one statement: some hundred kilobytes. */
+const hashedAtOnce = 100;
+
+/**
+ * The pending chunks that hold any of some ids, with those that they hold. What is read are four bytes an item, and the items of
+ * the chunks that are given.
+ */
+export async function* pendingChunksHolding(
   db: Database,
-  tenantId: string,
-  collection: string,
-  after: { jobUuid: string; chunkNo: number } | undefined,
-): Promise<{ jobUuid: string; chunkNo: number; items: Item[] } | undefined> {
-  const behind = after ? sql`and (c.job_id, c.chunk_no) > (${after.jobUuid}::uuid, ${after.chunkNo}::int)` : empty;
-  const { rows } = await db.query<{ job_id: string; chunk_no: number; items: Buffer }>(sql`
-    select c.job_id, c.chunk_no, c.items
-    from docket.jobs j
-    join docket.job_chunks c on c.tenant_id = j.tenant_id and c.job_id = j.job_id and c.state = 'pending'
-    where j.tenant_id = ${tenantId} and c.tenant_id = ${tenantId} and j.collection = ${collection}
-      and j.status in ('pending', 'running', 'paused') and not j.dry_run ${behind}
-    order by c.job_id, c.chunk_no limit 1`);
-  const row = rows[0];
-  return row && { jobUuid: row.job_id, chunkNo: row.chunk_no, items: decodeBlob<Item>(row.items) };
+  scope: PendingScope,
+  ids: readonly string[],
+): AsyncGenerator<{ jobUuid: string; chunkNo: number; held: string[] }> {
+  const wanted = new Set(ids);
+  const mayHold = idMatcher(wanted);
+  for (let after: ChunkKey | undefined; ; ) {
+    const page = await pendingHashes(db, scope, after);
+    for (const { job_id: jobUuid, chunk_no: chunkNo, id_hashes } of page) {
+      // why: a program of the version before stored no hashes
+      if (id_hashes && !mayHold(id_hashes)) continue;
+      const items = await readPendingItems(db, { tenantId: scope.tenantId, jobUuid, chunkNo });
+      const held = new Set<string>();
+      for (const { id } of items) if (wanted.has(id)) held.add(id);
+      if (held.size > 0) yield { jobUuid, chunkNo, held: [...held] };
+    }
+    after = page.at(-1);
+    if (page.length < hashedAtOnce) return;
+  }
 }
 
-/** The pending chunks of a job that hold a record. */
-export async function pendingChunksOf(db: Database, tenantId: string, jobUuid: string, id: string): Promise<number[]> {
-  const holding: number[] = [];
-  for (let after = -1; ; ) {
-    const { rows } = await db.query<{ chunk_no: number; items: Buffer }>(sql`
-      select chunk_no, items from docket.job_chunks
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and state = 'pending' and chunk_no > ${after}
-      order by chunk_no limit 1`);
-    const row = rows[0];
-    if (!row) return holding;
-    if (decodeBlob<Item>(row.items).some((item) => item.id === id)) holding.push(row.chunk_no);
-    after = row.chunk_no;
-  }
+interface ChunkKey {
+  job_id: string;
+  chunk_no: number;
+}
+
+async function pendingHashes(
+  db: Database,
+  scope: PendingScope,
+  after: ChunkKey | undefined,
+): Promise<(ChunkKey & { id_hashes: Buffer | null })[]> {
+  const { tenantId } = scope;
+  const behind = after ? sql`and (c.job_id, c.chunk_no) > (${after.job_id}::uuid, ${after.chunk_no}::int)` : empty;
+  const jobs =
+    'jobUuid' in scope
+      ? sql`c.job_id = ${scope.jobUuid}`
+      : sql`c.job_id in (
+          select job_id from docket.jobs
+          where tenant_id = ${tenantId} and collection = ${scope.collection} and status in ('pending', 'running', 'paused')
+            and not dry_run)`;
+  const { rows } = await db.query<ChunkKey & { id_hashes: Buffer | null }>(sql`
+    select c.job_id, c.chunk_no, c.id_hashes from docket.job_chunks c
+    where c.tenant_id = ${tenantId} and c.state = 'pending' and ${jobs} ${behind}
+    order by c.job_id, c.chunk_no limit ${hashedAtOnce}`);
+  return rows;
+}
+
+/** No items when the chunk is not pending any more. */
+async function readPendingItems(
+  db: Database,
+  { tenantId, jobUuid, chunkNo }: { tenantId: string; jobUuid: string; chunkNo: number },
+): Promise<Item[]> {
+  const { rows } = await db.query<{ items: Buffer }>(sql`
+    select items from docket.job_chunks
+    where tenant_id = ${tenantId} and job_id = ${jobUuid} and chunk_no = ${chunkNo} and state = 'pending'`);
+  return rows[0] ? decodeBlob<Item>(rows[0].items) : [];
 }
 
 export async function arePending(
