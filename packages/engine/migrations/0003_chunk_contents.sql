@@ -4,6 +4,6 @@
 alter table docket.job_chunks
   -- the item codes that stand in its results
   add column codes text[],
-  -- of a chunk that waits: four bytes for each item, the hash of its id
+  -- of a chunk that waits: eight bytes for each item, the hash of its id
   add column id_hashes bytea;
 alter table docket.job_chunks alter column id_hashes set storage external;

@@ -61,13 +61,16 @@ export async function submit(deps: SubmitDeps, submission: Submission): Promise<
 async function resolveContent(
   { pool, limits }: SubmitDeps,
   { store }: MountedCollection,
-  { tenantId, content }: Submission,
+  { tenantId, content, options }: Submission,
 ): Promise<{ items: Item[] | undefined; count: number }> {
   if (content.kind === 'items') return { items: content.items, count: content.items.length };
   const { where, fields, expectedCount } = content;
-  if (expectedCount !== undefined) checkCount(expectedCount, await store.count(pool, tenantId, where));
-  const ids = await store.selectIds(pool, tenantId, where, undefined, limits.syncMaxItems + 1);
-  if (ids.length > limits.syncMaxItems) return { items: undefined, count: await store.count(pool, tenantId, where) };
+  const ids = await store.selectIds(pool, tenantId, where, limits.syncMaxItems + 1);
+  if (ids.length > limits.syncMaxItems) {
+    // why: how many there are matters only to the refusal; the job counts them in the moment that it takes
+    const refused = options.mode === 'sync' || options.atomic;
+    return { items: undefined, count: refused ? await store.count(pool, tenantId, where) : ids.length };
+  }
   if (expectedCount !== undefined) checkCount(expectedCount, ids.length);
   return { items: ids.map((id) => ({ id, fields })), count: ids.length };
 }
@@ -317,17 +320,22 @@ async function insertSelectionChunks(
   jobUuid: string,
 ): Promise<number> {
   if (content.kind !== 'selection') throw new TypeError('The submission has no selection.');
+  const { where, fields, expectedCount } = content;
+  if (expectedCount !== undefined) checkCount(expectedCount, await store.count(tx, tenantId, where));
+  const selection = store.openSelection(tx, tenantId, where);
   let total = 0;
-  let after: string | undefined;
-  for (let chunkNo = 0; ; chunkNo++) {
-    const ids = await store.selectIds(tx, tenantId, content.where, after, chunkItems);
-    if (ids.length === 0) break;
-    const items = ids.map((id) => ({ id, fields: content.fields }));
-    await insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
+  let storing: Promise<void> = Promise.resolve();
+  let ids = await selection.next(chunkItems);
+  for (let chunkNo = 0; ids.length > 0; chunkNo++) {
+    const items = ids.map((id) => ({ id, fields }));
+    await storing;
+    // why together: the next ids are read while the chunk is stored
+    storing = insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
+    storing.catch(() => undefined);
     total += ids.length;
-    after = ids.at(-1);
+    ids = await selection.next(chunkItems);
   }
-  if (content.expectedCount !== undefined) checkCount(content.expectedCount, total);
+  await storing;
   return total;
 }
 

@@ -1,6 +1,6 @@
 import type { BatchOperation, Item } from '../domain/batch.ts';
 import { cancelledResults, type ItemResult } from '../domain/decide.ts';
-import { encodeIdHashes, idMatcher } from '../domain/id-hashes.ts';
+import { encodeIdHashes, idFinder } from '../domain/id-hashes.ts';
 import type { Summary } from '../domain/job.ts';
 import { codesIn, type ResultFilter } from '../domain/result-filter.ts';
 import { decodeBlob, encodeBlob } from './blob.ts';
@@ -224,26 +224,18 @@ type PendingScope = { tenantId: string } & ({ jobUuid: string } | { collection: 
 /** Chunks whose hashes are looked at with one statement: some hundred kilobytes. */
 const hashedAtOnce = 100;
 
-/**
- * The pending chunks that hold any of some ids, with those that they hold. What is read are four bytes an item, and the items of
- * the chunks that are given.
- */
+/** The pending chunks that hold any of some ids, with those that they hold. Of each item, eight bytes are read. */
 export async function* pendingChunksHolding(
   db: Database,
   scope: PendingScope,
   ids: readonly string[],
 ): AsyncGenerator<{ jobUuid: string; chunkNo: number; held: string[] }> {
-  const wanted = new Set(ids);
-  const mayHold = idMatcher(wanted);
+  const find = idFinder(new Set(ids));
   for (let after: ChunkKey | undefined; ; ) {
     const page = await pendingHashes(db, scope, after);
     for (const { job_id: jobUuid, chunk_no: chunkNo, id_hashes } of page) {
-      // why: a program of the version before stored no hashes
-      if (id_hashes && !mayHold(id_hashes)) continue;
-      const items = await readPendingItems(db, { tenantId: scope.tenantId, jobUuid, chunkNo });
-      const held = new Set<string>();
-      for (const { id } of items) if (wanted.has(id)) held.add(id);
-      if (held.size > 0) yield { jobUuid, chunkNo, held: [...held] };
+      const held = find(id_hashes ?? (await hashPendingItems(db, { tenantId: scope.tenantId, jobUuid, chunkNo })));
+      if (held.length > 0) yield { jobUuid, chunkNo, held };
     }
     after = page.at(-1);
     if (page.length < hashedAtOnce) return;
@@ -276,15 +268,15 @@ async function pendingHashes(
   return rows;
 }
 
-/** No items when the chunk is not pending any more. */
-async function readPendingItems(
+/** The hashes of a chunk that a program of the version before has written without them; none when it does not wait any more. */
+async function hashPendingItems(
   db: Database,
   { tenantId, jobUuid, chunkNo }: { tenantId: string; jobUuid: string; chunkNo: number },
-): Promise<Item[]> {
+): Promise<Buffer> {
   const { rows } = await db.query<{ items: Buffer }>(sql`
     select items from docket.job_chunks
     where tenant_id = ${tenantId} and job_id = ${jobUuid} and chunk_no = ${chunkNo} and state = 'pending'`);
-  return rows[0] ? decodeBlob<Item>(rows[0].items) : [];
+  return encodeIdHashes(rows[0] ? decodeBlob<Item>(rows[0].items).map((item) => item.id) : []);
 }
 
 export async function arePending(
