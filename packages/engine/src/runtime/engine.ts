@@ -96,7 +96,13 @@ export interface StreamSubmission
  */
 export type SubmitOutcome =
   | { kind: 'results'; job: Job; results: ItemResult[] | null; replayed: boolean }
-  | { kind: 'job'; job: Job; replayed: boolean };
+  | {
+      kind: 'job';
+      job: Job;
+      replayed: boolean;
+      /** Of a dry run: what would become of its first items, decided in the moment of submission; replayed, as far as the job is. */
+      sample?: ItemResult[];
+    };
 
 export interface Page<Row> {
   items: Row[];

@@ -272,13 +272,16 @@ async function submitAsJob(
   const repeating = items !== undefined && isRepeating(items);
   // why: nothing of a preview is written, so an item that repeats an id sees the one before only within a chunk
   const perChunk = repeating && options.dryRun ? items.length : chunkItems;
-  const job = await deps.pool.transaction(async (tx) => {
+  const { job, sample } = await deps.pool.transaction(async (tx) => {
     // why: a selection is read page by page, and all of it must be of one moment
     if (!items) void tx.query(raw('set transaction isolation level repeatable read'));
     await takeKey(tx, submission);
-    const total = items
+    const { total, first } = items
       ? await insertItemChunks(tx, { tenantId, jobUuid, items, perChunk })
       : await insertSelectionChunks(tx, mount, submission, jobUuid);
+    const shown = options.dryRun
+      ? await previewFirst(deps, tx, { mount, submission, jobUuid, items: first })
+      : undefined;
     const [inserted] = await Promise.all([
       insertJob(tx, {
         ...newJob(deps, submission, jobUuid),
@@ -292,16 +295,48 @@ async function submitAsJob(
       keepKey(tx, deps, submission, jobUuid),
       tx.commit(),
     ]);
-    return inserted;
+    return { job: inserted, sample: shown };
   });
-  return await answerForJob(deps, submission, job, route.waitMs, false);
+  const outcome = await answerForJob(deps, submission, job, route.waitMs, false);
+  return sample && outcome.kind === 'job' ? { ...outcome, sample } : outcome;
 }
 
-/** Puts items into chunks that wait to be applied. Gives back how many items there were. */
+/** Results that the answer to a large dry run shows at once. */
+const sampleItems = 100;
+
+interface Taken {
+  total: number;
+  /** Some of the items, from the first on. */
+  first: readonly Item[];
+}
+
+async function previewFirst(
+  deps: SubmitDeps,
+  tx: Transaction,
+  params: { mount: MountedCollection; submission: Submission; jobUuid: string; items: readonly Item[] },
+): Promise<ItemResult[]> {
+  const { submission, items, ...rest } = params;
+  const { results } = await applyItems(tx, {
+    ...submission,
+    ...rest,
+    items: items.slice(0, sampleItems),
+    firstIndex: 0,
+    dryRun: true,
+    atomic: false,
+    representation: submission.options.return === 'representation',
+    failuresAllowed: submission.options.maxErrors ?? Number.POSITIVE_INFINITY,
+    onlyAvailable: false,
+    isolate: false,
+    keyTtlSeconds: deps.settings.idempotencyTtlSeconds,
+  });
+  return results;
+}
+
+/** Puts items into chunks that wait to be applied. */
 async function insertItemChunks(
   tx: Transaction,
   params: { tenantId: string; jobUuid: string; items: readonly Item[]; perChunk: number },
-): Promise<number> {
+): Promise<Taken> {
   const { items, perChunk, ...job } = params;
   const inserts: Promise<void>[] = [];
   for (let firstIndex = 0; firstIndex < items.length; firstIndex += perChunk) {
@@ -309,7 +344,7 @@ async function insertItemChunks(
     inserts.push(insertChunk(tx, { ...job, chunkNo: firstIndex / perChunk, firstIndex, items: part }));
   }
   await Promise.all(inserts);
-  return items.length;
+  return { total: items.length, first: items };
 }
 
 /** Takes the ids of a selection as they are in one snapshot. */
@@ -318,16 +353,18 @@ async function insertSelectionChunks(
   { store }: MountedCollection,
   { tenantId, content }: Submission,
   jobUuid: string,
-): Promise<number> {
+): Promise<Taken> {
   if (content.kind !== 'selection') throw new TypeError('The submission has no selection.');
   const { where, fields, expectedCount } = content;
   if (expectedCount !== undefined) checkCount(expectedCount, await store.count(tx, tenantId, where));
   const selection = store.openSelection(tx, tenantId, where);
   let total = 0;
   let storing: Promise<void> = Promise.resolve();
+  let first: Item[] = [];
   let ids = await selection.next(chunkItems);
   for (let chunkNo = 0; ids.length > 0; chunkNo++) {
     const items = ids.map((id) => ({ id, fields }));
+    if (chunkNo === 0) first = items;
     await storing;
     // why together: the next ids are read while the chunk is stored
     storing = insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
@@ -336,7 +373,7 @@ async function insertSelectionChunks(
     ids = await selection.next(chunkItems);
   }
   await storing;
-  return total;
+  return { total, first };
 }
 
 /** The job itself, or its results when it ends within the time that the caller is ready to wait. */
@@ -370,5 +407,8 @@ async function replay(deps: SubmitDeps, submission: Submission, jobId: string): 
     return { kind: 'results', job, results: await resultsInAnswer(deps, tenantId, job), replayed: true };
   }
   const route = planBatch(submission.options, submission.prefer, job.summary.total, deps.limits);
-  return await answerForJob(deps, submission, job, route.kind === 'job' ? route.waitMs : 0, true);
+  const outcome = await answerForJob(deps, submission, job, route.kind === 'job' ? route.waitMs : 0, true);
+  if (outcome.kind !== 'job' || !job.dryRun) return outcome;
+  const { items: sample } = await deps.jobs.results({ tenantId, jobId, limit: sampleItems });
+  return { ...outcome, sample };
 }
