@@ -30,21 +30,15 @@ export async function openEnvironment(): Promise<Environment> {
   try {
     const postgres = await startEmbeddedPostgres({ dataDir });
     stops.push(() => postgres.stop());
-    const server = await startProcess('../packages/server/src/main.ts', {
-      DATABASE_URL: postgres.url,
-      DOCKET_ADMIN_KEY: key,
-      DOCKET_SEED: 'none',
-      LOG_LEVEL: 'warn',
-      PORT: '0',
-    });
+    const server = await startServer(postgres.url);
     stops.push(server.stop);
-    await load(postgres.url);
+    await loadCases(postgres.url, cases);
     const hello = await startProcess('hello-world.ts', {});
     stops.push(hello.stop);
     return {
       url: server.url,
       databaseUrl: postgres.url,
-      headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      headers: server.headers,
       ids: (from, count) => Array.from({ length: count }, (_, index) => caseId((from + index) % cases)),
       helloUrl: hello.url,
       close,
@@ -55,26 +49,41 @@ export async function openEnvironment(): Promise<Environment> {
   }
 }
 
-function caseId(number: number): string {
+export function caseId(number: number): string {
   return `CASE-${String(number).padStart(6, '0')}`;
 }
 
-async function load(databaseUrl: string): Promise<void> {
+/** Writes cases straight into the table, from CASE-000000 on. */
+export async function loadCases(databaseUrl: string, count: number): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   await client.query(
     `insert into docket.cases (tenant_id, case_id, case_type, title, status)
      select 'default', 'CASE-' || lpad(n::text, 6, '0'), 'general', 'Case number ' || n, 'In Progress'
      from generate_series(0, $1::int - 1) n`,
-    [cases],
+    [count],
   );
   await client.query('vacuum analyze docket.cases');
   await client.end();
 }
 
-async function startProcess(file: string, environment: Record<string, string>) {
+/** A server process over a database, and the headers that it takes. */
+export async function startServer(databaseUrl: string) {
+  const environment = {
+    DATABASE_URL: databaseUrl,
+    DOCKET_ADMIN_KEY: key,
+    DOCKET_SEED: 'none',
+    LOG_LEVEL: 'warn',
+    PORT: '0',
+  };
+  // as `npm start` does
+  const server = await startProcess('../packages/server/src/main.ts', environment, ['--max-semi-space-size=8']);
+  return { ...server, headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' } };
+}
+
+async function startProcess(file: string, environment: Record<string, string>, flags: readonly string[] = []) {
   const path = fileURLToPath(new URL(file, import.meta.url));
-  const child: ChildProcess = spawn(process.execPath, ['--conditions=docket-source', path], {
+  const child: ChildProcess = spawn(process.execPath, [...flags, '--conditions=docket-source', path], {
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -91,5 +100,5 @@ async function startProcess(file: string, environment: Record<string, string>) {
     child.kill('SIGTERM');
     if (child.exitCode === null) await once(child, 'exit');
   };
-  return { url, stop };
+  return { url, pid: child.pid as number, stop };
 }
