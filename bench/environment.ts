@@ -37,13 +37,7 @@ export async function openEnvironment(cases: number): Promise<Environment> {
   try {
     const postgres = await startEmbeddedPostgres({ dataDir });
     stops.push(() => postgres.stop());
-    const server = await startProcess('../packages/server/src/main.ts', {
-      DATABASE_URL: postgres.url,
-      DOCKET_ADMIN_KEY: keyOf('default'),
-      DOCKET_SEED: 'none',
-      LOG_LEVEL: 'warn',
-      PORT: '0',
-    });
+    const server = await startServer(postgres.url);
     stops.push(server.stop);
     const client = new pg.Client({ connectionString: postgres.url });
     await client.connect();
@@ -79,7 +73,7 @@ function keyOf(tenant: string): string {
   return `bench-key-of-${tenant}`;
 }
 
-function caseId(number: number): string {
+export function caseId(number: number): string {
   return `CASE-${String(number).padStart(7, '0')}`;
 }
 
@@ -92,7 +86,8 @@ async function addKey(client: pg.Client, tenant: string): Promise<void> {
   );
 }
 
-async function addCases(client: pg.Client, tenant: string, count: number): Promise<void> {
+/** Writes cases straight into the table, from the first id on. */
+export async function addCases(client: pg.Client, tenant: string, count: number): Promise<void> {
   await client.query(
     `insert into docket.cases (tenant_id, case_id, case_type, title, status)
      select $1, 'CASE-' || lpad(n::text, 7, '0'), 'general', 'Case number ' || n, 'In Progress'
@@ -102,9 +97,23 @@ async function addCases(client: pg.Client, tenant: string, count: number): Promi
   await client.query('vacuum analyze docket.cases');
 }
 
-async function startProcess(file: string, environment: Record<string, string>) {
+/** A server process over a database, with the first tenant's key. */
+export async function startServer(databaseUrl: string) {
+  const environment = {
+    DATABASE_URL: databaseUrl,
+    DOCKET_ADMIN_KEY: keyOf('default'),
+    DOCKET_SEED: 'none',
+    LOG_LEVEL: 'warn',
+    PORT: '0',
+  };
+  // as `npm start` does
+  const server = await startProcess('../packages/server/src/main.ts', environment, ['--max-semi-space-size=8']);
+  return { ...server, headers: { authorization: `Bearer ${keyOf('default')}` } };
+}
+
+async function startProcess(file: string, environment: Record<string, string>, flags: readonly string[] = []) {
   const path = fileURLToPath(new URL(file, import.meta.url));
-  const child: ChildProcess = spawn(process.execPath, ['--conditions=docket-source', path], {
+  const child: ChildProcess = spawn(process.execPath, [...flags, '--conditions=docket-source', path], {
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'inherit'],
   });

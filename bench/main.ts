@@ -5,6 +5,7 @@ import { type Floor, openFloor } from './floor.ts';
 import type { Report, Row } from './statistics.ts';
 import { fairness } from './suites/fairness.ts';
 import { latency } from './suites/latency.ts';
+import { memory } from './suites/memory.ts';
 import { million } from './suites/million.ts';
 import { peers } from './suites/peers.ts';
 import { reads } from './suites/reads.ts';
@@ -23,6 +24,7 @@ const suites: Record<string, Suite> = {
   latency: { cases: 200_000, run: latency },
   reads: { cases: 200_000, run: reads },
   peers: { cases: 200_000, run: peers },
+  memory: { cases: 200_000, run: memory },
   million: { cases: 1_000_000, run: million },
   fairness: { cases: 1_000_000, run: fairness },
 };

@@ -50,6 +50,8 @@ create table docket.job_chunks (
   not_processed integer not null default 0,
   items bytea storage external not null,
   results bytea storage external,
+  codes text[],
+  id_hashes bytea storage external,
   constraint job_chunks_pkey PRIMARY KEY (tenant_id, job_id, chunk_no),
   constraint job_chunks_chunk_no_check CHECK ((chunk_no >= 0)),
   constraint job_chunks_counts_fit_state CHECK (

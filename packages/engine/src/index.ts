@@ -64,6 +64,7 @@ export {
 } from './domain/json.ts';
 export { type Lifecycle, lifecycleProblems } from './domain/lifecycle.ts';
 export { mergePatch } from './domain/merge-patch.ts';
+export type { ResultFilter } from './domain/result-filter.ts';
 export { createEngine } from './runtime/create-engine.ts';
 export type {
   AnyCollectionMount,

@@ -1,4 +1,4 @@
-import type { Job, Json } from '@docket/engine';
+import type { ItemCode, Job, Json } from '@docket/engine';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { assertInvariants } from './invariants.ts';
 import { waitUntil } from './wait-until.ts';
@@ -98,6 +98,60 @@ describe('results', () => {
     for (const limit of [1, 10, 11, 100]) expect(await walk(limit, 'failed')).toEqual(failed);
     expect(await walk(100, 'not_processed')).toEqual([]);
   });
+  test('are filtered by code, and chunks that hold no such result are not read', async () => {
+    const items = Array.from({ length: 3500 }, (_, n) => ({
+      id: n === 1500 || n === 2700 ? `none ${n}` : `w${n % 3}`,
+      fields: n === 700 ? { colour: 'red' } : n === 1600 ? { size: -1 } : { size: 20 + (n % 50) },
+    }));
+    job = await ended({ items, options: { mode: 'async', maxErrors: 4 } });
+    await fixture.sql.query(`update docket.job_chunks set results = 'damaged' where chunk_no = 3`);
+    const read = async (codes: ItemCode[], limit: number, status?: 'failed') => {
+      const indexes: number[] = [];
+      for (let cursor: string | undefined; ; ) {
+        const page = await fixture.engine.jobResults({ tenantId, jobId: job.jobId, status, codes, limit, cursor });
+        indexes.push(...page.items.map((one) => one.index));
+        if (!page.nextCursor) return indexes;
+        cursor = page.nextCursor;
+      }
+    };
+    for (const limit of [1, 2, 100]) {
+      expect(await read(['not_found'], limit)).toEqual([1500, 2700]);
+      expect(await read(['validation_failed', 'unknown_field', 'not_found'], limit)).toEqual([700, 1500, 1600, 2700]);
+    }
+    expect(await read([], 5)).toEqual([]);
+    expect(await read(['cancelled'], 5)).toEqual([]);
+    expect(await read(['stopped'], 5, 'failed').catch(() => 'read')).toEqual([]);
+    const streamed = [];
+    const asked = { tenantId, jobId: job.jobId, codes: ['unknown_field' as const] };
+    for await (const chunk of fixture.engine.streamResults({ ...asked, withFields: false })) streamed.push(...chunk);
+    expect(streamed).toMatchObject([{ result: { index: 700 }, fields: {} }]);
+    // written by a version that did not note the codes
+    await fixture.sql.query('update docket.job_chunks set codes = null where chunk_no < 3');
+    expect(await read(['not_found'], 1).catch(() => 'read chunk 3')).toEqual([1500, 2700]);
+    await fixture.sql.query(`delete from docket.job_chunks where chunk_no = 3`);
+  });
+  test('of a cancelled job have the code of those that were not reached', async () => {
+    const idle = await openFixture();
+    try {
+      const items = Array.from({ length: 1200 }, (_, n) => ({ id: `w${n}`, fields: { size: 1 } }));
+      const { job: open } = await idle.submit({ items, options: { mode: 'async' } });
+      await idle.engine.cancelJob({ tenantId, actor: 'tester' }, open.jobId);
+      const read = async (codes: ItemCode[]) =>
+        (await idle.engine.jobResults({ tenantId, jobId: open.jobId, codes, limit: 5000 })).items.length;
+      expect([await read(['cancelled']), await read(['not_found', 'stopped'])]).toEqual([1200, 0]);
+    } finally {
+      await idle.close();
+    }
+  });
+  test('refuse a cursor that was made for other codes', async () => {
+    const asked = { tenantId, jobId: job.jobId, limit: 1 };
+    const { nextCursor } = await fixture.engine.jobResults({ ...asked, codes: ['not_found', 'stopped'] });
+    const again = (codes?: ItemCode[]) =>
+      fixture.engine.jobResults({ ...asked, codes, cursor: nextCursor ?? undefined });
+    expect((await again(['stopped', 'not_found'])).items).toMatchObject([{ index: 107 }]);
+    for (const codes of [undefined, ['not_found' as const]])
+      await expect(again(codes)).rejects.toMatchObject({ code: 'invalid_parameter' });
+  });
   test('come as a stream with what was asked of each', async () => {
     const rows = [];
     for await (const chunk of fixture.engine.streamResults({ tenantId, jobId: job.jobId })) rows.push(...chunk);
@@ -194,6 +248,39 @@ describe('what still waits', () => {
       expect((await idle.engine.pendingJobs('other', 'widgets', ['w0'])).size).toBe(0);
       await idle.engine.startWorkers();
       await waitUntil(async () => (await pending()).size === 0, 'nothing waits');
+    } finally {
+      await idle.close();
+    }
+  });
+});
+
+describe('what waits in a large job', () => {
+  test('is found without reading the chunks that do not hold it', async () => {
+    const idle = await openFixture();
+    try {
+      const items = Array.from({ length: 4500 }, (_, n) => ({ id: `w${n}`, fields: { size: 1 } }));
+      const { job } = await idle.submit({ items, options: { mode: 'async' } });
+      await idle.sql.query(`update docket.job_chunks set items = 'damaged'`);
+      const pending = (ids: string[]) => idle.engine.pendingJobs(tenantId, 'widgets', ids);
+      expect([...(await pending(['w1234', 'w4321', 'w4499', 'nobody'])).keys()]).toEqual(['w1234', 'w4321', 'w4499']);
+      expect((await pending(Array.from({ length: 1000 }, (_, n) => `other ${n}`))).size).toBe(0);
+      const wait = (id: string) => idle.engine.waitForRecord({ tenantId, jobId: job.jobId, id, timeoutMs: 0 });
+      expect(await wait('nobody')).toBe(true);
+      expect(await wait('w1999')).toBe(false);
+    } finally {
+      await idle.close();
+    }
+  });
+  test('is found where a version before stored no hashes', async () => {
+    const idle = await openFixture();
+    try {
+      const items = Array.from({ length: 1500 }, (_, n) => ({ id: `w${n}`, fields: { size: 1 } }));
+      const { job } = await idle.submit({ items, options: { mode: 'async' } });
+      await idle.sql.query('update docket.job_chunks set id_hashes = null');
+      const pending = await idle.engine.pendingJobs(tenantId, 'widgets', ['w0', 'w1499', 'nobody']);
+      expect([...pending.keys()]).toEqual(['w0', 'w1499']);
+      const asked = { tenantId, jobId: job.jobId, id: 'w1499', timeoutMs: 0 };
+      expect(await idle.engine.waitForRecord(asked)).toBe(false);
     } finally {
       await idle.close();
     }

@@ -31,6 +31,47 @@ async function applied(jobId: string): Promise<{ job: Job; verdicts: string[] }>
   return { job, verdicts: verdicts(items) };
 }
 
+test('a dry run of a large selection gives its count and a sample at once', async () => {
+  const idle = await openFixture();
+  try {
+    await idle.seed(1_500);
+    await idle.sql.query(`update widgets set status = 'retired' where widget_id = 'w10'`);
+    const body = {
+      where: {},
+      fields: { status: 'active' },
+      expectedCount: 1_500,
+      options: { dryRun: true },
+    };
+    const idempotency = { key: 'preview', payloadHash: 'x' };
+    const outcome = await idle.submit(body, { idempotency });
+    if (outcome.kind !== 'job' || !outcome.sample) throw new Error('There is no sample.');
+    expect(outcome.job).toMatchObject({ status: 'pending', dryRun: true, summary: { total: 1_500 } });
+    expect(outcome.sample).toHaveLength(100);
+    expect(outcome.sample.slice(0, 3)).toMatchObject([
+      { index: 0, id: 'w0', before: { status: 'draft' }, after: { status: 'active' } },
+      { index: 1, id: 'w1', changed: true, version: 2 },
+      { index: 2, id: 'w10', error: { code: 'invalid_transition' } },
+    ]);
+    expect(await idle.submit(body, { idempotency })).toMatchObject({ replayed: true, sample: [] });
+    await idle.engine.startWorkers();
+    const job = await idle.engine.waitForJob('acme', outcome.job.jobId, 15_000);
+    expect(job.summary).toMatchObject({ succeeded: 1_499, failed: 1 });
+    const { items } = await idle.engine.jobResults({ tenantId: 'acme', jobId: job.jobId, limit: 100 });
+    expect(items).toEqual(outcome.sample);
+    expect(await idle.submit(body, { idempotency })).toMatchObject({ replayed: true, sample: items });
+    const { jobId: applying } = await idle.engine.applyPreview(caller, job.jobId);
+    const applied = await idle.engine.waitForJob('acme', applying, 15_000);
+    expect(applied.summary).toEqual(job.summary);
+    await assertInvariants(idle.sql);
+    const real = await idle.submit({ ...body, expectedCount: 1_500, options: {} });
+    expect(real).toMatchObject({ kind: 'job' });
+    expect(real).not.toHaveProperty('sample');
+    await idle.engine.waitForJob('acme', real.job.jobId, 15_000);
+  } finally {
+    await idle.close();
+  }
+});
+
 test('a dry run changes nothing and shows before and after', async () => {
   await fixture.reseed(2);
   const items = [

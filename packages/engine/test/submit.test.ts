@@ -251,6 +251,23 @@ describe('a selection', () => {
     });
     expect((await fixture.sql.query('select * from docket.jobs')).rows).toEqual([]);
   });
+  test('that is large is counted in the moment it is taken, and leaves nothing when it is refused', async () => {
+    await fixture.reseed(1_200);
+    await expect(select({ expectedCount: 1_001 })).rejects.toMatchObject({
+      code: 'expected_count_mismatch',
+      details: { actual: 1_200 },
+    });
+    for (const options of [{ mode: 'sync' }, { atomic: true }]) {
+      await expect(select({ options })).rejects.toMatchObject({
+        code: 'batch_too_large',
+        details: { limit: 1_000, actual: 1_200 },
+      });
+    }
+    expect((await fixture.sql.query('select 1 from docket.jobs, docket.job_chunks')).rows).toEqual([]);
+    const { job } = await select({ expectedCount: 1_200 });
+    expect(job.summary.total).toBe(1_200);
+    await fixture.engine.waitForJob('acme', job.jobId, 15_000);
+  });
   test.each([{}, { mode: 'async' }])('that is empty completes at once, %j', async (options) => {
     await fixture.reseed(1);
     const outcome = await fixture.submit({ where: { size: 99 }, fields: { size: 2 }, options } as never);

@@ -297,6 +297,14 @@ describe('options and preferences', () => {
   });
 
   it('previews without changing anything, then applies exactly that', async () => {
+    const sampled = await call('POST', '/api/v1/cases/bulk-update', {
+      where: { status: 'In Progress' },
+      fields: { assignee: 'kim' },
+      options: { dryRun: true, mode: 'async' },
+    });
+    expect(sampled.status).toBe(202);
+    expect(sampled.body.sample).toHaveLength(Math.min(100, sampled.body.queued));
+    expect(sampled.body.sample[0]).toMatchObject({ index: 0, caseId: expect.any(String), after: { assignee: 'kim' } });
     const [changed, kept] = (await newIds(2)) as [string, string];
     const preview = await update([changed, kept, 'none'], { dryRun: true });
     expect(preview.body).toMatchObject({

@@ -135,6 +135,25 @@ describe('the results', () => {
     expect(failed.body).toMatchObject({ items: [{ index: 1 }, { index: 2 }], nextCursor: null });
   });
 
+  it('are filtered by code, as JSON, NDJSON and CSV', async () => {
+    const path = `/api/v1/jobs/${jobId}/results`;
+    const page = await call('GET', `${path}?code=not_found`);
+    expect(page.body).toMatchObject({ items: [{ index: 1, error: { code: 'not_found' } }], nextCursor: null });
+    const both = 'code=unknown_field&code=not_found';
+    const first = await call('GET', `${path}?${both}&limit=1`);
+    expect(first.body.items).toMatchObject([{ index: 1 }]);
+    const next = /<(.+)>/.exec(first.headers.get('link') ?? '')?.[1] as string;
+    expect((await call('GET', next)).body).toMatchObject({ items: [{ index: 2 }], nextCursor: null });
+    const lines = await call('GET', `${path}?${both}`, undefined, { accept: 'application/x-ndjson' });
+    expect(lines.text.trimEnd().split('\n')).toHaveLength(2);
+    const csv = await call('GET', `${path}.csv?status=failed&code=unknown_field`);
+    expect(parse(csv.text, { columns: true })).toMatchObject([{ caseId: 'J-2', title: 'comma, "quote"\nline' }]);
+    const { status, body } = await call('GET', `${path}?code=not_found&code=missing`);
+    expect(status).toBe(400);
+    expect(body).toMatchObject({ code: 'invalid_parameter', errors: [{ pointer: '/code/1' }] });
+    expect(body.detail).toContain('must be one of "not_found", "validation_failed"');
+  });
+
   it('come as lines of JSON', async () => {
     const { headers, text } = await call('GET', `/api/v1/jobs/${jobId}/results`, undefined, {
       accept: 'application/x-ndjson',

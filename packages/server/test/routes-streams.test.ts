@@ -126,6 +126,24 @@ describe('NDJSON', () => {
   });
 });
 
+describe('the path of all collections', () => {
+  const shared = '/api/v1/bulk-update';
+  it.each(['POST', 'PATCH'])('takes streams by %s, of cases where no collection is named', async (method) => {
+    const [a] = (await newIds(1)) as [string];
+    const lines = `{"caseId":"${a}","assignee":"kim"}\n`;
+    const plain = await resultsOf(ndjson, lines, shared, { method });
+    expect(plain.results).toMatchObject([{ caseId: a, changed: true }]);
+    const zipped = gzipSync(`caseId,assignee\n${a},lee\n`);
+    const named = await resultsOf(csv, zipped, `${shared}?collection=cases&label=named`, {
+      method,
+      'content-encoding': 'gzip',
+    });
+    expect(named.answer.body).toMatchObject({ collection: 'cases', label: 'named' });
+    const orders = await resultsOf(csv, 'orderId,note\nnone,x\n', `${shared}?collection=orders`, { method });
+    expect(orders.results).toMatchObject([{ orderId: 'none', error: { code: 'not_found' } }]);
+  });
+});
+
 describe('CSV', () => {
   it('reads quoted fields, CRLF, a byte order mark, empty cells and null', async () => {
     const [a, b, c] = await newIds(3);
@@ -321,8 +339,21 @@ describe('what cannot be read', () => {
     expect(await send(type, body)).toMatchObject({ status: 422, body: { code: 'batch_empty' } });
   });
 
-  it.each(['/api/v1/cases', '/api/v1/bulk-update', '/bulk-jobs'])('is a stream to %s', async (path) => {
+  it.each(['/api/v1/cases', '/bulk-jobs'])('is a stream to %s', async (path) => {
     expect(await send(ndjson, '{}\n', path)).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } });
+  });
+
+  it('names a collection that is not there, or one where the path has it', async () => {
+    const shared = '/api/v1/bulk-update';
+    const unknown = await send(csv, 'caseId\nx\n', `${shared}?collection=planets`);
+    expect(unknown.body).toMatchObject({
+      code: 'unknown_collection',
+      detail: expect.stringContaining('cases, orders'),
+    });
+    expect((await send(csv, 'caseId\nx\n', `${update}?collection=cases`)).body.code).toBe('unknown_option');
+    const json = await served.call('POST', `${shared}?collection=cases`, [{ caseId: 'x' }]);
+    expect(json).toMatchObject({ status: 400, body: { code: 'unknown_option' } });
+    expect(json.body.detail).toContain('Put `collection` into the body');
   });
 
   it('is text in another encoding', async () => {

@@ -42,10 +42,10 @@ export const requestCodes = [
 export type RequestCode = (typeof requestCodes)[number];
 
 /** Item codes after which sending the same item again may succeed without a change to it. */
-const retryableItemCodes: ReadonlySet<ItemCode> = new Set(['deadline_exceeded', 'stopped', 'cancelled', 'internal']);
+export const retryableItemCodes: readonly ItemCode[] = ['deadline_exceeded', 'stopped', 'cancelled', 'internal'];
 
 export function isRetryable(code: ItemCode): boolean {
-  return retryableItemCodes.has(code);
+  return retryableItemCodes.includes(code);
 }
 
 /** One place in the input that is wrong, with the RFC 6901 JSON pointer to it. */

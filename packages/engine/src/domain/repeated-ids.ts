@@ -1,3 +1,5 @@
+import { hashId } from './id-hashes.ts';
+
 const exactIds = 10_000;
 const hashes = 24;
 const bitsPerId = 44;
@@ -45,7 +47,7 @@ export class RepeatedIds {
 
   /** Gives back whether a filter holds the id already. */
   #addToFilters(id: string): boolean {
-    const [first, second] = hashOf(id);
+    const [first, second] = hashId(id);
     if (this.#filters.some((filter) => touch(filter, first, second, false))) return true;
     let last = this.#filters.at(-1);
     if (!last || last.room === 0) {
@@ -72,19 +74,4 @@ function touch({ words, mask }: Filter, first: number, second: number, set: bool
     step = (step + n + 1) | 0;
   }
   return true;
-}
-
-function hashOf(id: string): [number, number] {
-  let first = 0x9e3779b1;
-  let second = 0x85ebca77;
-  for (let at = 0; at < id.length; at++) {
-    const unit = id.charCodeAt(at);
-    first = Math.imul(first ^ unit, 0x9e3779b1);
-    second = Math.imul(second ^ unit, 0x5f356495);
-    first ^= first >>> 15;
-    second ^= second >>> 13;
-  }
-  first = Math.imul(first ^ (first >>> 16), 0x85ebca6b) ^ Math.imul(second ^ (second >>> 13), 0xc2b2ae35);
-  second = Math.imul(second ^ (second >>> 16), 0x85ebca6b) ^ Math.imul(first ^ (first >>> 13), 0xc2b2ae35);
-  return [first ^ (first >>> 16), second ^ (second >>> 16)];
 }

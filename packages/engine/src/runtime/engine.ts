@@ -3,6 +3,7 @@ import type { Collection, RecordState } from '../domain/collection.ts';
 import type { ItemResult } from '../domain/decide.ts';
 import type { Job, JobStatus } from '../domain/job.ts';
 import type { JsonObject } from '../domain/json.ts';
+import type { ResultFilter } from '../domain/result-filter.ts';
 import type { HistoryEntry } from '../storage/change-store.ts';
 import type { Database, Pool } from '../storage/database.ts';
 import type { RetryChoice } from '../storage/job-store.ts';
@@ -114,7 +115,13 @@ export interface StreamSubmission
  */
 export type SubmitOutcome =
   | { kind: 'results'; job: Job; results: ItemResult[] | null; replayed: boolean }
-  | { kind: 'job'; job: Job; replayed: boolean };
+  | {
+      kind: 'job';
+      job: Job;
+      replayed: boolean;
+      /** Of a dry run: what would become of its first items, decided in the moment of submission; replayed, as far as the job is. */
+      sample?: ItemResult[];
+    };
 
 export interface Page<Row> {
   items: Row[];
@@ -123,7 +130,7 @@ export interface Page<Row> {
 
 export interface ResultRow {
   result: ItemResult;
-  /** What was asked of the item. */
+  /** What was asked of the item; empty where that was not asked for. */
   fields: JsonObject;
 }
 
@@ -238,18 +245,15 @@ export interface Engine {
     limit: number;
     cursor?: string | undefined;
   }): Promise<Page<Job>>;
-  /** Results decided so far, in request order. */
-  jobResults(params: {
-    tenantId: string;
-    jobId: string;
-    status?: ItemResult['status'] | undefined;
-    limit: number;
-    cursor?: string | undefined;
-  }): Promise<Page<ItemResult>>;
-  /** All results decided so far, in request order, chunk by chunk with flat memory. */
-  streamResults(params: {
-    tenantId: string;
-    jobId: string;
-    status?: ItemResult['status'] | undefined;
-  }): AsyncIterable<ResultRow[]>;
+  /** Results decided so far that pass the filter, in request order. Chunks that hold none are not read. */
+  jobResults(
+    params: ResultFilter & { tenantId: string; jobId: string; limit: number; cursor?: string | undefined },
+  ): Promise<Page<ItemResult>>;
+  /**
+   * All results decided so far that pass the filter, in request order, chunk by chunk with flat memory. With `withFields: false`
+   * what was asked of the items is not read.
+   */
+  streamResults(
+    params: ResultFilter & { tenantId: string; jobId: string; withFields?: boolean },
+  ): AsyncIterable<ResultRow[]>;
 }

@@ -1,9 +1,10 @@
 import { v7 as uuidv7 } from 'uuid';
 import type { Item } from '../domain/batch.ts';
-import { RequestError } from '../domain/codes.ts';
+import { itemCodes, RequestError, retryableItemCodes } from '../domain/codes.ts';
 import type { ItemResult } from '../domain/decide.ts';
 import { parseJobId } from '../domain/ids.ts';
 import { isTerminal, type Job, type JobOperation } from '../domain/job.ts';
+import { passesFilter, type ResultFilter } from '../domain/result-filter.ts';
 import { undoItem } from '../domain/undo.ts';
 import { changesOfJob } from '../storage/change-store.ts';
 import { chunkItems, insertChunk, readResults, type StoredChunk } from '../storage/chunk-store.ts';
@@ -25,13 +26,17 @@ export interface FollowUpDeps {
   admission: Admission;
 }
 
+type ParentChunk = StoredChunk & { items: Item[] };
+
 interface FollowUp {
   operation: Extract<JobOperation, 'apply' | 'retry' | 'revert'>;
   retryOnly?: RetryChoice;
   /** Throws where the job is none that this can be made from. It has ended. */
   check(parent: Job): void;
+  /** Results without which a chunk of the old job has nothing for the new one. */
+  from: ResultFilter;
   /** What the new job does for a chunk of the old one. */
-  itemsOf(tx: Transaction, parent: Job, chunk: StoredChunk): Item[] | Promise<Item[]>;
+  itemsOf(tx: Transaction, parent: Job, chunk: ParentChunk): Item[] | Promise<Item[]>;
   /** Why there is no job where there would be nothing in it; without it, an empty job completes at once. */
   nothingToDo?: string;
 }
@@ -51,6 +56,7 @@ export function applyPreview(deps: FollowUpDeps, caller: Caller, jobId: string):
         );
       }
     },
+    from: {},
     itemsOf: (_, __, { items, results }) =>
       items.map((item, offset) => asPreviewed(item, results[offset] as ItemResult)),
   });
@@ -58,18 +64,17 @@ export function applyPreview(deps: FollowUpDeps, caller: Caller, jobId: string):
 
 /** Tries the items again that did not succeed, or only those that may succeed as they are. */
 export function retryJob(deps: FollowUpDeps, caller: Caller, jobId: string, only: RetryChoice): Promise<Job> {
+  const from = { codes: only === 'failed' ? itemCodes : retryableItemCodes };
   return makeFollowUp(deps, caller, jobId, {
     operation: 'retry',
     retryOnly: only,
     check(parent) {
       if (parent.dryRun) throw conflict('A dry run is not retried: it changes nothing. Send the batch again.');
     },
+    from,
     itemsOf: (_, __, { items, results }) =>
       items
-        .filter((_, offset) => {
-          const { status, retryable } = results[offset] as ItemResult;
-          return status !== 'succeeded' && (only === 'failed' || retryable === true);
-        })
+        .filter((_, offset) => passesFilter(results[offset] as ItemResult, from))
         .map(({ verdict: _, ...item }) => item),
     nothingToDo:
       only === 'failed'
@@ -88,6 +93,7 @@ export function revertJob(deps: FollowUpDeps, caller: Caller, jobId: string): Pr
         throw conflict('The job created records; a creation is not undone, because others may refer to the record.');
       }
     },
+    from: { status: 'succeeded' },
     itemsOf: (tx, parent, chunk) => undoChunk(tx, caller.tenantId, parent, chunk),
     nothingToDo: 'The job changed no record; there is nothing to revert.',
   });
@@ -115,8 +121,9 @@ async function makeFollowUp(
   { pool, jobs, jobTtlSeconds, admission }: FollowUpDeps,
   { tenantId, actor }: Caller,
   jobId: string,
-  { operation, retryOnly, check, itemsOf, nothingToDo }: FollowUp,
+  followUp: FollowUp,
 ): Promise<Job> {
+  const { operation, retryOnly, check, nothingToDo } = followUp;
   check(endedJob(await jobs.get(tenantId, jobId)));
   const parentUuid = parseJobId(jobId) as string;
   const jobUuid = uuidv7();
@@ -127,7 +134,7 @@ async function makeFollowUp(
     if (existing) return existing;
     const { job } = parent;
     const seen = await admission.check(tx, tenantId, { jobs: 1, items: 0 });
-    const total = await insertChunks(tx, { tenantId, jobUuid }, itemParts(tx, tenantId, parentUuid, job, itemsOf));
+    const total = await insertChunks(tx, { tenantId, jobUuid }, itemParts(tx, tenantId, job, followUp));
     if (total === 0 && nothingToDo !== undefined) throw conflict(nothingToDo);
     await admission.confirm(tx, tenantId, { jobs: 1, items: total }, seen);
     const [inserted] = await Promise.all([
@@ -164,19 +171,25 @@ async function makeFollowUp(
   return made ?? (await jobs.get(tenantId, jobId));
 }
 
-/** The new items, for one chunk of the old job at a time. */
+/** The new items, for one chunk of the old job at a time; the next one is read meanwhile. */
 async function* itemParts(
   tx: Transaction,
   tenantId: string,
-  jobUuid: string,
   parent: Job,
-  itemsOf: FollowUp['itemsOf'],
+  { from, itemsOf }: FollowUp,
 ): AsyncGenerator<Item[]> {
-  for (let fromChunk = 0; ; ) {
-    const chunk = await readResults(tx, { tenantId, jobUuid, fromChunk, status: undefined });
-    if (!chunk) return;
-    yield await itemsOf(tx, parent, chunk);
-    fromChunk = chunk.chunkNo + 1;
+  const jobUuid = parseJobId(parent.jobId) as string;
+  const read = (fromChunk: number) => {
+    const reading = readResults(tx, { ...from, tenantId, jobUuid, fromChunk, withItems: true });
+    // why: it is awaited later, and not at all when the work on the chunk before fails
+    reading.catch(() => undefined);
+    return reading;
+  };
+  for (let chunk = await read(0); chunk; ) {
+    const items = itemsOf(tx, parent, chunk);
+    const next = read(chunk.chunkNo + 1);
+    yield await items;
+    chunk = await next;
   }
 }
 
@@ -189,8 +202,12 @@ async function insertChunks(
   let firstIndex = 0;
   let chunkNo = 0;
   let waiting: Item[] = [];
+  let storing: Promise<void> = Promise.resolve();
   const insert = async (items: Item[]) => {
-    await insertChunk(tx, { ...job, chunkNo, firstIndex, items });
+    await storing;
+    storing = insertChunk(tx, { ...job, chunkNo, firstIndex, items });
+    // why: it is awaited with the next chunk
+    storing.catch(() => undefined);
     chunkNo += 1;
     firstIndex += items.length;
   };
@@ -200,6 +217,7 @@ async function insertChunks(
       await insert(waiting.slice(0, chunkItems));
   }
   if (waiting.length > 0) await insert(waiting);
+  await storing;
   return firstIndex;
 }
 

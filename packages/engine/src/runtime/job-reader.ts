@@ -3,13 +3,8 @@ import { damagedCursor, decodeCursor, encodeCursor } from '../domain/cursor.ts';
 import type { ItemResult } from '../domain/decide.ts';
 import { parseJobId, presentJobId } from '../domain/ids.ts';
 import { isTerminal, type Job } from '../domain/job.ts';
-import {
-  arePending,
-  nextPendingChunk,
-  pendingChunksOf,
-  readResults,
-  type StoredChunk,
-} from '../storage/chunk-store.ts';
+import { passesFilter, type ResultFilter } from '../domain/result-filter.ts';
+import { arePending, pendingChunksHolding, readResults, type StoredChunk } from '../storage/chunk-store.ts';
 import type { Pool } from '../storage/database.ts';
 import { findJob, type JobFilter, listJobs } from '../storage/job-store.ts';
 import type { Page, ResultRow } from './engine.ts';
@@ -20,10 +15,17 @@ const lookAgainMs = 1_000;
 /** A chunk's end is not notified, only its job's. */
 const chunkLookMs = 50;
 
-interface ResultsParams {
+interface ResultsParams extends ResultFilter {
   tenantId: string;
   jobId: string;
-  status?: ItemResult['status'] | undefined;
+}
+
+interface RecordWait {
+  tenantId: string;
+  jobId: string;
+  id: string;
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
 }
 
 interface WaitOptions {
@@ -38,7 +40,7 @@ export class JobReader {
   readonly #pool: Pool;
   readonly #live: Live;
   readonly #stopping = new AbortController();
-  readonly #waits = new Set<Promise<boolean>>();
+  readonly #waits = new Set<Promise<unknown>>();
 
   constructor(pool: Pool, live: Live) {
     this.#pool = pool;
@@ -61,36 +63,38 @@ export class JobReader {
     await Promise.allSettled(this.#waits);
   }
 
-  async wait(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
+  wait(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
+    return this.#endBeforeStop(this.#waitForEnd(tenantId, jobId, timeoutMs, signal));
+  }
+
+  async #waitForEnd(tenantId: string, jobId: string, timeoutMs: number, signal?: AbortSignal): Promise<Job> {
     let job = await this.get(tenantId, jobId);
     const look = async () => {
       job = await this.get(tenantId, jobId);
       return isTerminal(job.status);
     };
-    if (!isTerminal(job.status)) await this.#waitUntil(look, { jobId, timeoutMs, everyMs: lookAgainMs, signal });
+    if (!isTerminal(job.status)) await this.#lookUntil(look, { jobId, timeoutMs, everyMs: lookAgainMs, signal });
     return job;
   }
 
   /** True once the job has decided the record, or holds it nowhere; false when that took too long. Throws `job_not_found`. */
-  async waitForRecord(params: {
-    tenantId: string;
-    jobId: string;
-    id: string;
-    timeoutMs: number;
-    signal?: AbortSignal | undefined;
-  }): Promise<boolean> {
+  waitForRecord(params: RecordWait): Promise<boolean> {
+    return this.#endBeforeStop(this.#waitForRecord(params));
+  }
+
+  async #waitForRecord(params: RecordWait): Promise<boolean> {
     const { tenantId, jobId, id, timeoutMs, signal } = params;
     const job = await this.get(tenantId, jobId);
     const jobUuid = parseJobId(jobId) as string;
     if (isTerminal(job.status)) return true;
-    const chunks = await pendingChunksOf(this.#pool, tenantId, jobUuid, id);
+    const chunks: number[] = [];
+    for await (const { chunkNo } of pendingChunksHolding(this.#pool, { tenantId, jobUuid }, [id])) chunks.push(chunkNo);
     if (chunks.length === 0) return true;
     const look = async () => !(await arePending(this.#pool, tenantId, jobUuid, chunks));
-    return await this.#waitUntil(look, { jobId, timeoutMs, everyMs: chunkLookMs, signal });
+    return await this.#lookUntil(look, { jobId, timeoutMs, everyMs: chunkLookMs, signal });
   }
 
-  async #waitUntil(look: () => Promise<boolean>, options: WaitOptions): Promise<boolean> {
-    const waiting = this.#lookUntil(look, options);
+  async #endBeforeStop<Value>(waiting: Promise<Value>): Promise<Value> {
     this.#waits.add(waiting);
     try {
       return await waiting;
@@ -138,17 +142,16 @@ export class JobReader {
   }
 
   async results(params: ResultsParams & { limit: number; cursor?: string | undefined }): Promise<Page<ItemResult>> {
-    const { tenantId, jobId, status, limit, cursor } = params;
+    const { tenantId, jobId, limit, cursor, ...filter } = params;
     await this.get(tenantId, jobId);
-    const scope = JSON.stringify(['results', jobId, status]);
+    const codes = filter.codes && [...new Set(filter.codes)].sort();
+    const scope = JSON.stringify(['results', jobId, filter.status, ...(codes ? [codes] : [])]);
     const [chunkNo = 0, index = -1] =
       cursor === undefined ? [] : (decodeCursor(cursor, scope, ['integer', 'integer']) as number[]);
     const found: { result: ItemResult; chunkNo: number }[] = [];
-    for await (const chunk of this.#chunks(params, chunkNo)) {
+    for await (const chunk of this.#chunks({ ...params, fromChunk: chunkNo, withItems: false })) {
       for (const result of chunk.results) {
-        if (result.index > index && (status === undefined || result.status === status)) {
-          found.push({ result, chunkNo: chunk.chunkNo });
-        }
+        if (result.index > index && passesFilter(result, filter)) found.push({ result, chunkNo: chunk.chunkNo });
         if (found.length > limit) break;
       }
       if (found.length > limit) break;
@@ -160,15 +163,23 @@ export class JobReader {
   /** Every result of a job, for those that stand in one answer. */
   async allResults(tenantId: string, jobId: string): Promise<ItemResult[]> {
     const results: ItemResult[] = [];
-    for await (const chunk of this.#chunks({ tenantId, jobId }, 0)) results.push(...chunk.results);
+    const all = { tenantId, jobId, fromChunk: 0, withItems: false };
+    for await (const chunk of this.#chunks(all)) results.push(...chunk.results);
     return results;
   }
 
-  async *stream(params: ResultsParams): AsyncGenerator<ResultRow[]> {
+  async *stream(params: ResultsParams & { withFields?: boolean }): AsyncGenerator<ResultRow[]> {
     await this.get(params.tenantId, params.jobId);
-    for await (const { items, results } of this.#chunks(params, 0)) {
-      const rows = results.map((result, offset) => ({ result, fields: items[offset]?.fields ?? {} }));
-      yield params.status === undefined ? rows : rows.filter((row) => row.result.status === params.status);
+    for await (const { items, results } of this.#chunks({
+      ...params,
+      fromChunk: 0,
+      withItems: params.withFields ?? true,
+    })) {
+      const rows: ResultRow[] = [];
+      for (const [offset, result] of results.entries()) {
+        if (passesFilter(result, params)) rows.push({ result, fields: items?.[offset]?.fields ?? {} });
+      }
+      if (rows.length > 0) yield rows;
     }
     // why: of a job that was deleted in the meantime, the rest would be missing in silence
     await this.get(params.tenantId, params.jobId);
@@ -177,29 +188,23 @@ export class JobReader {
   /** Of each id, the open jobs that hold it in a chunk not yet applied. */
   async pending(tenantId: string, collection: string, ids: readonly string[]): Promise<Map<string, string[]>> {
     const pending = new Map<string, Set<string>>();
-    const wanted = new Set(ids);
-    let after: { jobUuid: string; chunkNo: number } | undefined;
-    for (;;) {
-      const chunk = await nextPendingChunk(this.#pool, tenantId, collection, after);
-      if (!chunk) break;
-      for (const { id } of chunk.items) {
-        if (!wanted.has(id)) continue;
+    for await (const { jobUuid, held } of pendingChunksHolding(this.#pool, { tenantId, collection }, ids)) {
+      for (const id of held) {
         const jobs = pending.get(id) ?? new Set();
-        pending.set(id, jobs.add(presentJobId(chunk.jobUuid)));
+        pending.set(id, jobs.add(presentJobId(jobUuid)));
       }
-      after = chunk;
     }
     return new Map([...pending].map(([id, jobs]) => [id, [...jobs]]));
   }
 
-  async *#chunks({ tenantId, jobId, status }: ResultsParams, fromChunk: number): AsyncGenerator<StoredChunk> {
-    const jobUuid = parseJobId(jobId);
+  async *#chunks(params: ResultsParams & { fromChunk: number; withItems: boolean }): AsyncGenerator<StoredChunk> {
+    const jobUuid = parseJobId(params.jobId);
     if (!jobUuid) return;
-    for (let next = fromChunk; ; ) {
-      const chunk = await readResults(this.#pool, { tenantId, jobUuid, fromChunk: next, status });
+    for (let { fromChunk } = params; ; ) {
+      const chunk = await readResults(this.#pool, { ...params, jobUuid, fromChunk });
       if (!chunk) return;
       yield chunk;
-      next = chunk.chunkNo + 1;
+      fromChunk = chunk.chunkNo + 1;
     }
   }
 }

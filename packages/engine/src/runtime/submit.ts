@@ -63,13 +63,16 @@ export async function submit(deps: SubmitDeps, submission: Submission): Promise<
 async function resolveContent(
   { pool, limits }: SubmitDeps,
   { store }: MountedCollection,
-  { tenantId, content }: Submission,
+  { tenantId, content, options }: Submission,
 ): Promise<{ items: Item[] | undefined; count: number }> {
   if (content.kind === 'items') return { items: content.items, count: content.items.length };
   const { where, fields, expectedCount } = content;
-  if (expectedCount !== undefined) checkCount(expectedCount, await store.count(pool, tenantId, where));
-  const ids = await store.selectIds(pool, tenantId, where, undefined, limits.syncMaxItems + 1);
-  if (ids.length > limits.syncMaxItems) return { items: undefined, count: await store.count(pool, tenantId, where) };
+  const ids = await store.selectIds(pool, tenantId, where, limits.syncMaxItems + 1);
+  if (ids.length > limits.syncMaxItems) {
+    // why: how many there are matters only to the refusal; the job counts them in the moment that it takes
+    const refused = options.mode === 'sync' || options.atomic;
+    return { items: undefined, count: refused ? await store.count(pool, tenantId, where) : ids.length };
+  }
   if (expectedCount !== undefined) checkCount(expectedCount, ids.length);
   return { items: ids.map((id) => ({ id, fields })), count: ids.length };
 }
@@ -277,7 +280,7 @@ async function submitAsJob(
   const repeating = items !== undefined && isRepeating(items);
   // why: nothing of a preview is written, so an item that repeats an id sees the one before only within a chunk
   const perChunk = repeating && options.dryRun ? items.length : chunkItems;
-  const job = await deps.pool.transaction(async (tx) => {
+  const { job, sample } = await deps.pool.transaction(async (tx) => {
     // why: a selection is read page by page, and all of it must be of one moment
     if (!items) void tx.query(raw('set transaction isolation level repeatable read'));
     const checking = deps.admission.check(tx, tenantId, { jobs: count > 0 ? 1 : 0, items: count });
@@ -285,9 +288,12 @@ async function submitAsJob(
     checking.catch(() => undefined);
     await takeKey(tx, submission);
     const seen = await checking;
-    const total = items
+    const { total, first } = items
       ? await insertItemChunks(tx, { tenantId, jobUuid, items, perChunk })
       : await insertSelectionChunks(tx, mount, submission, jobUuid);
+    const shown = options.dryRun
+      ? await previewFirst(deps, tx, { mount, submission, jobUuid, items: first })
+      : undefined;
     await deps.admission.confirm(tx, tenantId, { jobs: total > 0 ? 1 : 0, items: total }, seen);
     const [inserted] = await Promise.all([
       insertJob(tx, {
@@ -302,16 +308,48 @@ async function submitAsJob(
       keepKey(tx, deps, submission, jobUuid),
       tx.commit(),
     ]);
-    return inserted;
+    return { job: inserted, sample: shown };
   });
-  return await answerForJob(deps, submission, job, route.waitMs, false);
+  const outcome = await answerForJob(deps, submission, job, route.waitMs, false);
+  return sample && outcome.kind === 'job' ? { ...outcome, sample } : outcome;
 }
 
-/** Puts items into chunks that wait to be applied. Gives back how many items there were. */
+/** Results that the answer to a large dry run shows at once. */
+const sampleItems = 100;
+
+interface Taken {
+  total: number;
+  /** Some of the items, from the first on. */
+  first: readonly Item[];
+}
+
+async function previewFirst(
+  deps: SubmitDeps,
+  tx: Transaction,
+  params: { mount: MountedCollection; submission: Submission; jobUuid: string; items: readonly Item[] },
+): Promise<ItemResult[]> {
+  const { submission, items, ...rest } = params;
+  const { results } = await applyItems(tx, {
+    ...submission,
+    ...rest,
+    items: items.slice(0, sampleItems),
+    firstIndex: 0,
+    dryRun: true,
+    atomic: false,
+    representation: submission.options.return === 'representation',
+    failuresAllowed: submission.options.maxErrors ?? Number.POSITIVE_INFINITY,
+    onlyAvailable: false,
+    isolate: false,
+    keyTtlSeconds: deps.settings.idempotencyTtlSeconds,
+  });
+  return results;
+}
+
+/** Puts items into chunks that wait to be applied. */
 async function insertItemChunks(
   tx: Transaction,
   params: { tenantId: string; jobUuid: string; items: readonly Item[]; perChunk: number },
-): Promise<number> {
+): Promise<Taken> {
   const { items, perChunk, ...job } = params;
   const inserts: Promise<void>[] = [];
   for (let firstIndex = 0; firstIndex < items.length; firstIndex += perChunk) {
@@ -319,7 +357,7 @@ async function insertItemChunks(
     inserts.push(insertChunk(tx, { ...job, chunkNo: firstIndex / perChunk, firstIndex, items: part }));
   }
   await Promise.all(inserts);
-  return items.length;
+  return { total: items.length, first: items };
 }
 
 /** Takes the ids of a selection as they are in one snapshot. */
@@ -328,20 +366,27 @@ async function insertSelectionChunks(
   { store }: MountedCollection,
   { tenantId, content }: Submission,
   jobUuid: string,
-): Promise<number> {
+): Promise<Taken> {
   if (content.kind !== 'selection') throw new TypeError('The submission has no selection.');
+  const { where, fields, expectedCount } = content;
+  if (expectedCount !== undefined) checkCount(expectedCount, await store.count(tx, tenantId, where));
+  const selection = store.openSelection(tx, tenantId, where);
   let total = 0;
-  let after: string | undefined;
-  for (let chunkNo = 0; ; chunkNo++) {
-    const ids = await store.selectIds(tx, tenantId, content.where, after, chunkItems);
-    if (ids.length === 0) break;
-    const items = ids.map((id) => ({ id, fields: content.fields }));
-    await insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
+  let storing: Promise<void> = Promise.resolve();
+  let first: Item[] = [];
+  let ids = await selection.next(chunkItems);
+  for (let chunkNo = 0; ids.length > 0; chunkNo++) {
+    const items = ids.map((id) => ({ id, fields }));
+    if (chunkNo === 0) first = items;
+    await storing;
+    // why together: the next ids are read while the chunk is stored
+    storing = insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
+    storing.catch(() => undefined);
     total += ids.length;
-    after = ids.at(-1);
+    ids = await selection.next(chunkItems);
   }
-  if (content.expectedCount !== undefined) checkCount(content.expectedCount, total);
-  return total;
+  await storing;
+  return { total, first };
 }
 
 /** The job itself, or its results when it ends within the time that the caller is ready to wait. */
@@ -375,5 +420,8 @@ async function replay(deps: SubmitDeps, submission: Submission, jobId: string): 
     return { kind: 'results', job, results: await resultsInAnswer(deps, tenantId, job), replayed: true };
   }
   const route = planBatch(submission.options, submission.prefer, job.summary.total, deps.limits);
-  return await answerForJob(deps, submission, job, route.kind === 'job' ? route.waitMs : 0, true);
+  const outcome = await answerForJob(deps, submission, job, route.kind === 'job' ? route.waitMs : 0, true);
+  if (outcome.kind !== 'job' || !job.dryRun) return outcome;
+  const { items: sample } = await deps.jobs.results({ tenantId, jobId, limit: sampleItems });
+  return { ...outcome, sample };
 }

@@ -1,9 +1,11 @@
 import type { BatchOperation, Item } from '../domain/batch.ts';
 import { cancelledResults, type ItemResult } from '../domain/decide.ts';
+import { encodeIdHashes, idFinder } from '../domain/id-hashes.ts';
 import type { Summary } from '../domain/job.ts';
+import { codesIn, type ResultFilter } from '../domain/result-filter.ts';
 import { decodeBlob, encodeBlob } from './blob.ts';
 import type { Database } from './database.ts';
-import { empty, sql } from './sql.ts';
+import { empty, type Sql, sql } from './sql.ts';
 
 /** Items of a chunk at most: enough to make one set-based statement worth it, few enough to commit often. */
 export const chunkItems = 1_000;
@@ -32,10 +34,11 @@ export async function insertChunk(db: Database, chunk: NewChunk): Promise<void> 
   const counts = countResults(results ?? []);
   await db.query(sql`
     insert into docket.job_chunks (tenant_id, job_id, chunk_no, first_index, item_count, state, succeeded, failed,
-      not_processed, items, results)
+      not_processed, codes, id_hashes, items, results)
     values (${chunk.tenantId}, ${chunk.jobUuid}, ${chunk.chunkNo}, ${chunk.firstIndex}, ${chunk.items.length},
       ${results ? 'done' : 'pending'}, ${counts.succeeded}, ${counts.failed}, ${counts.notProcessed},
-      ${encodeBlob(chunk.items)}, ${results ? encodeBlob(results) : null})`);
+      ${results ? codesIn(results) : null}::text[],
+      ${results ? null : encodeIdHashes(chunk.items.map((item) => item.id))}, ${encodeBlob(chunk.items)}, ${results ? encodeBlob(results) : null})`);
 }
 
 /** A pending chunk of a running job, locked by this transaction, with what its job says of how to apply it. */
@@ -121,7 +124,8 @@ export async function completeChunk(
   const counts = countResults(params.results);
   const { rowCount } = await db.query(sql`
     update docket.job_chunks set state = 'done', results = ${encodeBlob(params.results)},
-      succeeded = ${counts.succeeded}, failed = ${counts.failed}, not_processed = ${counts.notProcessed}
+      succeeded = ${counts.succeeded}, failed = ${counts.failed}, not_processed = ${counts.notProcessed},
+      codes = ${codesIn(params.results)}::text[]
     where tenant_id = ${params.tenantId} and job_id = ${params.jobUuid} and chunk_no = ${params.chunkNo} and state = 'pending'`);
   if (rowCount !== 1) throw new Error(`Chunk ${params.chunkNo} of job ${params.jobUuid} was not pending.`);
 }
@@ -155,72 +159,124 @@ export async function cancelPendingChunks(db: Database, tenantId: string, jobUui
   return rows[0]?.items ?? 0;
 }
 
+/** The results of a decided chunk, and what was asked of each item where that was asked for. */
 export interface StoredChunk {
   chunkNo: number;
   firstIndex: number;
-  items: Item[];
+  items: Item[] | undefined;
   results: ItemResult[];
 }
 
-/** The first decided chunk at or behind `fromChunk`, that has results of the given status where one is given. */
+interface ReadResultsParams extends ResultFilter {
+  tenantId: string;
+  jobUuid: string;
+  fromChunk: number;
+}
+
+/**
+ * The first decided chunk at or behind `fromChunk` that may hold results which pass the filter: chunks that surely hold none are
+ * neither read nor decompressed. All results of the chunk are given.
+ */
 export async function readResults(
   db: Database,
-  params: { tenantId: string; jobUuid: string; fromChunk: number; status: ItemResult['status'] | undefined },
+  params: ReadResultsParams & { withItems: true },
+): Promise<(StoredChunk & { items: Item[] }) | undefined>;
+export async function readResults(
+  db: Database,
+  params: ReadResultsParams & { withItems: boolean },
+): Promise<StoredChunk | undefined>;
+export async function readResults(
+  db: Database,
+  { tenantId, jobUuid, fromChunk, withItems, ...filter }: ReadResultsParams & { withItems: boolean },
 ): Promise<StoredChunk | undefined> {
-  const { status } = params;
-  const matching =
-    status === undefined
-      ? empty
-      : status === 'succeeded'
-        ? sql`and succeeded > 0`
-        : status === 'failed'
-          ? sql`and failed > 0`
-          : sql`and not_processed > 0`;
-  const { rows } = await db.query<{ chunk_no: number; first_index: number; items: Buffer; results: Buffer | null }>(sql`
-    select chunk_no, first_index, items, results from docket.job_chunks
-    where tenant_id = ${params.tenantId} and job_id = ${params.jobUuid} and state <> 'pending'
-      and chunk_no >= ${params.fromChunk}
-      ${matching}
+  // why: a cancelled chunk stores no results; they follow from its items
+  const { rows } = await db.query<{
+    chunk_no: number;
+    first_index: number;
+    items: Buffer | null;
+    results: Buffer | null;
+  }>(sql`
+    select chunk_no, first_index, case when ${withItems}::boolean or results is null then items end as items, results
+    from docket.job_chunks
+    where tenant_id = ${tenantId} and job_id = ${jobUuid} and state <> 'pending' and chunk_no >= ${fromChunk}
+      ${mayPass(filter)}
     order by chunk_no limit 1`);
   const row = rows[0];
   if (!row) return undefined;
-  const items = decodeBlob<Item>(row.items);
-  const results = row.results ? decodeBlob<ItemResult>(row.results) : cancelledResults(row.first_index, items);
+  const items = row.items ? decodeBlob<Item>(row.items) : undefined;
+  const results = row.results ? decodeBlob<ItemResult>(row.results) : cancelledResults(row.first_index, items ?? []);
   return { chunkNo: row.chunk_no, firstIndex: row.first_index, items, results };
 }
 
-/** The next pending chunk of the tenant's open jobs on a collection, behind a given one. */
-export async function nextPendingChunk(
-  db: Database,
-  tenantId: string,
-  collection: string,
-  after: { jobUuid: string; chunkNo: number } | undefined,
-): Promise<{ jobUuid: string; chunkNo: number; items: Item[] } | undefined> {
-  const behind = after ? sql`and (c.job_id, c.chunk_no) > (${after.jobUuid}::uuid, ${after.chunkNo}::int)` : empty;
-  const { rows } = await db.query<{ job_id: string; chunk_no: number; items: Buffer }>(sql`
-    select c.job_id, c.chunk_no, c.items
-    from docket.jobs j
-    join docket.job_chunks c on c.tenant_id = j.tenant_id and c.job_id = j.job_id and c.state = 'pending'
-    where j.tenant_id = ${tenantId} and c.tenant_id = ${tenantId} and j.collection = ${collection}
-      and j.status in ('pending', 'running', 'paused') and not j.dry_run ${behind}
-    order by c.job_id, c.chunk_no limit 1`);
-  const row = rows[0];
-  return row && { jobUuid: row.job_id, chunkNo: row.chunk_no, items: decodeBlob<Item>(row.items) };
+const countOf = { succeeded: sql`succeeded`, failed: sql`failed`, not_processed: sql`not_processed` };
+
+function mayPass({ status, codes }: ResultFilter): Sql {
+  const byStatus = status === undefined ? empty : sql`and ${countOf[status]} > 0`;
+  if (codes === undefined) return byStatus;
+  const cancelled = codes.includes('cancelled');
+  return sql`${byStatus}
+    and case state when 'cancelled' then ${cancelled}::boolean else codes is null or codes && ${codes}::text[] end`;
 }
 
-/** The pending chunks of a job that hold a record. */
-export async function pendingChunksOf(db: Database, tenantId: string, jobUuid: string, id: string): Promise<number[]> {
-  const holding: number[] = [];
-  for (let after = -1; ; ) {
-    const { rows } = await db.query<{ chunk_no: number; items: Buffer }>(sql`
-      select chunk_no, items from docket.job_chunks
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and state = 'pending' and chunk_no > ${after}
-      order by chunk_no limit 1`);
-    const row = rows[0];
-    if (!row) return holding;
-    if (decodeBlob<Item>(row.items).some((item) => item.id === id)) holding.push(row.chunk_no);
-    after = row.chunk_no;
+/** Where ids are looked for: in one job, or in all open jobs on a collection that will change records. */
+type PendingScope = { tenantId: string } & ({ jobUuid: string } | { collection: string });
+
+/** Chunks whose hashes are looked at with one statement: some hundred kilobytes. */
+const hashedAtOnce = 100;
+
+/** The pending chunks that hold any of some ids, with those that they hold. Of each item, eight bytes are read. */
+export async function* pendingChunksHolding(
+  db: Database,
+  scope: PendingScope,
+  ids: readonly string[],
+): AsyncGenerator<{ jobUuid: string; chunkNo: number; held: string[] }> {
+  const find = idFinder(new Set(ids));
+  for (let after: ChunkKey | undefined; ; ) {
+    const page = await pendingHashes(db, scope, after);
+    for (const { job_id: jobUuid, chunk_no: chunkNo, id_hashes } of page) {
+      const held = find(id_hashes ?? (await hashPendingItems(db, { tenantId: scope.tenantId, jobUuid, chunkNo })));
+      if (held.length > 0) yield { jobUuid, chunkNo, held };
+    }
+    after = page.at(-1);
+    if (page.length < hashedAtOnce) return;
   }
+}
+
+interface ChunkKey {
+  job_id: string;
+  chunk_no: number;
+}
+
+async function pendingHashes(
+  db: Database,
+  scope: PendingScope,
+  after: ChunkKey | undefined,
+): Promise<(ChunkKey & { id_hashes: Buffer | null })[]> {
+  const { tenantId } = scope;
+  const behind = after ? sql`and (c.job_id, c.chunk_no) > (${after.job_id}::uuid, ${after.chunk_no}::int)` : empty;
+  const jobs =
+    'jobUuid' in scope
+      ? sql`c.job_id = ${scope.jobUuid}`
+      : sql`c.job_id in (
+          select job_id from docket.jobs
+          where tenant_id = ${tenantId} and collection = ${scope.collection} and status in ('pending', 'running', 'paused')
+            and not dry_run)`;
+  const { rows } = await db.query<ChunkKey & { id_hashes: Buffer | null }>(sql`
+    select c.job_id, c.chunk_no, c.id_hashes from docket.job_chunks c
+    where c.tenant_id = ${tenantId} and c.state = 'pending' and ${jobs} ${behind}
+    order by c.job_id, c.chunk_no limit ${hashedAtOnce}`);
+  return rows;
+}
+
+/** The hashes of a chunk that a program of the version before has written without them; none when it does not wait any more. */
+async function hashPendingItems(
+  db: Database,
+  { tenantId, jobUuid, chunkNo }: { tenantId: string; jobUuid: string; chunkNo: number },
+): Promise<Buffer> {
+  const { rows } = await db.query<{ items: Buffer }>(sql`
+    select items from docket.job_chunks
+    where tenant_id = ${tenantId} and job_id = ${jobUuid} and chunk_no = ${chunkNo} and state = 'pending'`);
+  return encodeIdHashes(rows[0] ? decodeBlob<Item>(rows[0].items).map((item) => item.id) : []);
 }
 
 export async function arePending(

@@ -1,6 +1,6 @@
 import type { Collection, RecordState } from '../domain/collection.ts';
 import type { Json, JsonObject } from '../domain/json.ts';
-import type { Database } from './database.ts';
+import type { Database, Transaction } from './database.ts';
 import { recordFilter } from './record-filter.ts';
 import { empty, identifier, join, raw, type Sql, sql } from './sql.ts';
 import { jsonKind, type TableInfo } from './table-check.ts';
@@ -146,20 +146,29 @@ export class RecordStore {
     return rows[0]?.count ?? 0;
   }
 
-  /** The next ids of a selection in id order, behind `after`. */
-  async selectIds(
-    db: Database,
-    tenantId: string,
-    where: JsonObject,
-    after: string | undefined,
-    limit: number,
-  ): Promise<string[]> {
-    const behind = after === undefined ? empty : sql`and ${this.#id} > ${after}::${raw(this.#info.idType)}`;
-    const { rows } = await db.query<{ id: string }>(sql`
-      select ${this.#id}::text as id from ${this.#table}
-      where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, where)} ${behind}
-      order by ${this.#id} limit ${limit}`);
+  /** The first ids of a selection, in id order. */
+  async selectIds(db: Database, tenantId: string, where: JsonObject, limit: number): Promise<string[]> {
+    const { rows } = await db.query<{ id: string }>(sql`${this.#selection(tenantId, where)} limit ${limit}`);
     return rows.map((row) => row.id);
+  }
+
+  /** Reads the ids of a selection in id order, as it is at this moment, part by part. One at a time within a transaction. */
+  openSelection(tx: Transaction, tenantId: string, where: JsonObject): { next(count: number): Promise<string[]> } {
+    // why a cursor: the selection is searched and sorted once, not once for each part
+    const opened = tx.query(sql`declare selection no scroll cursor for ${this.#selection(tenantId, where)}`);
+    return {
+      next: async (count) => {
+        const [{ rows }] = await Promise.all([tx.query<{ id: string }>(raw(`fetch ${count} from selection`)), opened]);
+        return rows.map((row) => row.id);
+      },
+    };
+  }
+
+  #selection(tenantId: string, where: JsonObject): Sql {
+    return sql`
+      select ${this.#id}::text as id from ${this.#table}
+      where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, where)}
+      order by ${this.#id}`;
   }
 
   #select(tenantId: string, ids: readonly string[]): Sql {

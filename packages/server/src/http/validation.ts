@@ -5,13 +5,13 @@ import type { FastifyError, FastifyRequest, FastifySchemaCompiler, RouteOptions 
 import { ApiError } from './problems.ts';
 
 /**
- * Checks what schemas say and changes nothing: unknown members stay, and text becomes a number or a boolean only where all
- * there is, is text: in the query and the path.
+ * Checks what schemas say and changes nothing: unknown members stay, and text becomes a number, a boolean or a list of one only
+ * where all there is, is text: in the query and the path.
  */
 export function createValidatorCompiler(): FastifySchemaCompiler<object> {
   const options = { strict: false, allErrors: false, useDefaults: true, removeAdditional: false } as const;
   const exact = new Ajv({ ...options, coerceTypes: false });
-  const coercing = new Ajv({ ...options, coerceTypes: true });
+  const coercing = new Ajv({ ...options, coerceTypes: 'array' });
   for (const ajv of [exact, coercing]) ajvFormats.default(ajv);
   return ({ schema, httpPart }) => {
     const ajv = httpPart === 'body' ? exact : coercing;

@@ -54,7 +54,10 @@ export async function answerBatch(
   const applied = preferenceApplied(takenIntoAccount(preferences, outcome));
   if (applied !== undefined) reply.header('preference-applied', applied);
   if (outcome.replayed) reply.header('idempotency-replayed', 'true');
-  if (outcome.kind === 'job') return replyAccepted(reply, outcome.job);
+  if (outcome.kind === 'job') {
+    const sample = outcome.sample?.map((result) => presentResult(result, collection.idField));
+    return { ...replyAccepted(reply, outcome.job), ...(sample ? { sample } : {}) };
+  }
   const { job, replayed } = outcome;
   const results = outcome.results?.map((result) => presentResult(result, collection.idField));
   if (results && isFailedAtomic(job)) throw atomicFailure(job, results, replayed);

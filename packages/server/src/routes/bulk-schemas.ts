@@ -2,6 +2,7 @@ import { type Collection, itemCodes, type Limits, priorities } from '@docket/eng
 import { type TSchema, Type } from 'typebox';
 import { examplesOf } from './examples.ts';
 import {
+  AcceptedSchema,
   fieldsInRequests,
   LinksSchema,
   OutcomeSchema,
@@ -143,6 +144,17 @@ export function streamBodies(collection: Collection<never>, operation: Operation
     'application/x-ndjson': { schema: Type.String({ examples: [`${JSON.stringify(item)}\n`] }) },
     'text/csv': { schema: Type.String({ examples: [`${csv.map((row) => row.join(',')).join('\n')}\n`] }) },
   };
+}
+
+/** The answer that takes a batch as a job; of a dry run with a sample. */
+export function bulkAccepted(collection: Collection<never> | undefined): TSchema {
+  const sample = Type.Array(resultSchema(collection), {
+    description: 'Of a dry run: what would become of its first 100 items, decided at once.',
+  });
+  return {
+    ...AcceptedSchema,
+    properties: { ...AcceptedSchema.properties, sample },
+  } as TSchema;
 }
 
 const counts = { updated: Type.Optional(Type.Integer()), failed: Type.Optional(Type.Integer()) };

@@ -1,12 +1,12 @@
 import { type BatchOperation, type Collection, isJsonObject, RequestError } from '@docket/engine';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type TSchema, Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
 import type { ProblemCode } from '../http/problems.ts';
 import { readStreamBodies, StreamBody } from '../http/stream-body.ts';
 import { answerBatch } from './batches.ts';
-import { bulkAnswer, bulkBody, streamBodies } from './bulk-schemas.ts';
-import { AcceptedSchema, checkedByCode, requestHeaders, serializedAsIs } from './schemas.ts';
+import { bulkAccepted, bulkAnswer, bulkBody, streamBodies } from './bulk-schemas.ts';
+import { checkedByCode, requestHeaders, serializedAsIs } from './schemas.ts';
 import { answerStream, refuseOptionsInQuery, StreamOptions } from './streams.ts';
 
 const batchHeaders = Type.Object({
@@ -43,9 +43,9 @@ export function registerBulkRoutes(app: Api, deps: Deps, options: BulkOptions = 
       registerBulkRoute(scope, deps, { method: 'PATCH', action: 'bulk-update', operation: 'update', collection });
       registerBulkRoute(scope, deps, { method: 'POST', action: 'bulk-create', operation: 'create', collection });
     }
+    registerSharedRoute(scope, deps, 'POST', options);
+    registerSharedRoute(scope, deps, 'PATCH', options);
   });
-  registerSharedRoute(app, deps, 'POST', options);
-  registerSharedRoute(app, deps, 'PATCH', options);
 }
 
 interface BulkRoute {
@@ -76,11 +76,12 @@ function registerBulkRoute(app: Api, deps: Deps, { method, action, operation, co
           ...streamBodies(collection, operation),
         },
       } as never,
-      response: { 200: bulkAnswer(collection, collection), 202: AcceptedSchema as TSchema },
+      response: { 200: bulkAnswer(collection, collection), 202: bulkAccepted(collection) },
     },
     handler: (request: FastifyRequest, reply: FastifyReply) => {
       const { body } = request;
-      if (body instanceof StreamBody) return answerStream(deps, request, reply, { collection, operation, body });
+      if (body instanceof StreamBody)
+        return answerStream(deps, request, reply, { collection: () => collection, operation, body });
       refuseOptionsInQuery(request);
       return answerBatch(deps, request, reply, { collection, operation, body: body as never });
     },
@@ -101,6 +102,12 @@ function aboutStreams(items: number): string {
   );
 }
 
+/** Where one path serves all collections, a stream names its own in the query. */
+const SharedStreamOptions = Type.Object({
+  collection: Type.Optional(Type.String({ description: 'For streams: the collection; a JSON body names it itself.' })),
+  ...StreamOptions.properties,
+});
+
 function registerSharedRoute(app: Api, deps: Deps, method: 'POST' | 'PATCH', { defaultCollection }: BulkOptions): void {
   const { collections, limits } = deps.engine;
   const [first] = collections.values();
@@ -118,12 +125,27 @@ function registerSharedRoute(app: Api, deps: Deps, method: 'POST' | 'PATCH', { d
       summary: `Change many records of the collection named in the body${method === 'PATCH' ? ' (as PATCH)' : ''}`,
       description: `${method === 'PATCH' ? aboutPatch : aboutPost(limits.syncAutoItems, limits.bodyItems)}${
         defaultCollection === undefined ? '' : ` Where no \`collection\` is named, it is ${defaultCollection}.`
-      } The fields are those of the collection; the body is shown for ${example.name}.`,
+      } The fields are those of the collection; the body is shown for ${example.name}. ${aboutStreams(limits.streamItems)}`,
       headers: batchHeaders,
-      body: bulkBody({ collection: example, operation: 'update', limits, collectionInBody }),
-      response: { 200: bulkAnswer(undefined, example), 202: AcceptedSchema as TSchema },
+      querystring: SharedStreamOptions,
+      body: {
+        content: {
+          'application/json': {
+            schema: bulkBody({ collection: example, operation: 'update', limits, collectionInBody }),
+          },
+          ...streamBodies(example, 'update'),
+        },
+      } as never,
+      response: { 200: bulkAnswer(undefined, example), 202: bulkAccepted(undefined) },
     },
     handler: (request: FastifyRequest, reply: FastifyReply) => {
+      const { body: stream } = request;
+      if (stream instanceof StreamBody) {
+        const { collection: named } = request.query as Static<typeof SharedStreamOptions>;
+        const find = () => findCollection(deps, named ?? defaultCollection);
+        return answerStream(deps, request, reply, { collection: find, operation: 'update', body: stream });
+      }
+      refuseOptionsInQuery(request);
       const { collection, body } = takeCollection(deps, request.body, defaultCollection);
       return answerBatch(deps, request, reply, { collection, operation: 'update', body: body as never });
     },
@@ -132,23 +154,26 @@ function registerSharedRoute(app: Api, deps: Deps, method: 'POST' | 'PATCH', { d
 
 /** Splits the name of the collection off the body. Throws `malformed_body`, `unknown_collection`. */
 function takeCollection(
-  { engine }: Deps,
+  deps: Deps,
   body: unknown,
   defaultCollection: string | undefined,
 ): { collection: Collection<never>; body: unknown } {
-  const known = [...engine.collections.keys()].join(', ');
   const { collection: named, ...rest } = isJsonObject(body) ? body : { collection: undefined };
-  const name = named ?? defaultCollection;
+  const collection = findCollection(deps, named ?? defaultCollection);
+  return { collection, body: isJsonObject(body) ? rest : body };
+}
+
+/** Throws `malformed_body`, `unknown_collection`. */
+function findCollection({ engine }: Deps, name: unknown): Collection<never> {
+  const known = [...engine.collections.keys()].join(', ');
   if (typeof name !== 'string') {
     const message = `\`collection\` must name one of: ${known}.`;
     throw new RequestError('malformed_body', message, { errors: [{ pointer: '/collection', message }] });
   }
   const collection = engine.collections.get(name);
-  if (!collection) {
-    throw new RequestError(
-      'unknown_collection',
-      `There is no collection ${JSON.stringify(name.slice(0, 100))}. The collections are: ${known}.`,
-    );
-  }
-  return { collection, body: isJsonObject(body) ? rest : body };
+  if (collection) return collection;
+  throw new RequestError(
+    'unknown_collection',
+    `There is no collection ${JSON.stringify(name.slice(0, 100))}. The collections are: ${known}.`,
+  );
 }

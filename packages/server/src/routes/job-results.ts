@@ -2,10 +2,13 @@ import { Readable } from 'node:stream';
 import {
   type Collection,
   type Engine,
+  type ItemCode,
   type ItemResult,
+  itemCodes,
   type Job,
   type Json,
   RequestError,
+  type ResultFilter,
   type ResultRow,
 } from '@docket/engine';
 import { stringify } from 'csv-stringify/sync';
@@ -26,8 +29,6 @@ import {
   serializedAsIs,
 } from './schemas.ts';
 
-type ResultStatus = ItemResult['status'];
-
 const json = 'application/json';
 const ndjson = 'application/x-ndjson';
 const csv = 'text/csv';
@@ -36,6 +37,27 @@ const resultExample = { index: 0, id: 'CASE-001', caseId: 'CASE-001', status: 's
 const csvExample =
   'caseId,caseType,title,status,priority,assignee,data,ref,result_index,result_status,result_changed,result_version,result_code,result_message,result_field\r\n' +
   'CASE-001,,,Under Review,,,,csv line 12,0,succeeded,true,4,,,\r\n';
+
+/** Which results are asked for, in a query. */
+const filterParameters = {
+  status: Type.Optional(ResultStatusSchema),
+  code: Type.Optional(
+    Type.Array(Type.Enum([...itemCodes], { type: 'string' }), {
+      maxItems: 100,
+      description:
+        'Only those that failed, or were not processed, with this code; given several times, with any of them.',
+    }),
+  ),
+};
+
+interface FilterQuery {
+  status?: ItemResult['status'];
+  code?: ItemCode[];
+}
+
+function filterOf({ status, code }: FilterQuery): ResultFilter {
+  return { status, codes: code };
+}
 
 /** The results of a job's items, in request order: a page as JSON, or all of them as a stream of lines. */
 export function registerResultRoutes(app: Api, { engine }: Deps): void {
@@ -52,7 +74,7 @@ export function registerResultRoutes(app: Api, { engine }: Deps): void {
           '`limit` and `cursor`.',
         params: JobParams,
         querystring: Type.Object({
-          status: Type.Optional(ResultStatusSchema),
+          ...filterParameters,
           limit: Type.Optional(
             Type.Integer({ minimum: 1, maximum: 1_000, description: 'Entries on a page; 100 where it is left out.' }),
           ),
@@ -77,7 +99,7 @@ export function registerResultRoutes(app: Api, { engine }: Deps): void {
       },
     },
     async (request, reply) => {
-      const { status, limit, cursor } = request.query as { status?: ResultStatus; limit?: number; cursor?: string };
+      const { limit, cursor, ...query } = request.query as FilterQuery & { limit?: number; cursor?: string };
       const type = chooseMediaType(request.headers.accept, [json, ndjson, csv]);
       const { tenantId } = request.caller;
       const job = await engine.getJob(tenantId, request.params.jobId);
@@ -85,9 +107,10 @@ export function registerResultRoutes(app: Api, { engine }: Deps): void {
       reply.header('vary', 'Accept');
       if (type !== json) {
         refusePaging({ limit, cursor }, type);
-        return streamResults(engine, request, reply, { job, collection, type, status });
+        return streamResults(engine, request, reply, { job, collection, type, filter: filterOf(query) });
       }
-      const page = await engine.jobResults({ tenantId, jobId: job.jobId, status, limit: limit ?? 100, cursor });
+      const asked = { ...filterOf(query), tenantId, jobId: job.jobId };
+      const page = await engine.jobResults({ ...asked, limit: limit ?? 100, cursor });
       linkNextPage(request, reply, page.nextCursor);
       const items = page.items.map((result) => presentResult(result, collection?.idField ?? 'id'));
       return reply.type(json).send({ items, nextCursor: page.nextCursor } as never);
@@ -105,17 +128,17 @@ export function registerResultRoutes(app: Api, { engine }: Deps): void {
           'RFC 4180, UTF-8. The columns: the id, the fields of the collection as the items asked for them, `ref`, then the outcome in ' +
           'columns that begin with `result_`. A cell that a spreadsheet could take for a formula begins with an apostrophe.',
         params: JobParams,
-        querystring: Type.Object({ status: Type.Optional(ResultStatusSchema) }),
+        querystring: Type.Object(filterParameters),
         response: {
           200: { description: 'The results.', content: { [csv]: { schema: Type.String({ examples: [csvExample] }) } } },
         },
       },
     },
     async (request, reply) => {
-      const { status } = request.query as { status?: ResultStatus };
+      const filter = filterOf(request.query as FilterQuery);
       const job = await engine.getJob(request.caller.tenantId, request.params.jobId);
       reply.header('content-disposition', `attachment; filename="${job.jobId}-results.csv"`);
-      return streamResults(engine, request, reply, { job, collection: collectionOf(engine, job), type: csv, status });
+      return streamResults(engine, request, reply, { job, collection: collectionOf(engine, job), type: csv, filter });
     },
   );
 }
@@ -136,16 +159,17 @@ interface Streamed {
   job: Job;
   collection: Collection<never> | undefined;
   type: typeof ndjson | typeof csv;
-  status: ResultStatus | undefined;
+  filter: ResultFilter;
 }
 
 function streamResults(
   engine: Engine,
   request: FastifyRequest,
   reply: FastifyReply,
-  { job, collection, type, status }: Streamed,
+  { job, collection, type, filter }: Streamed,
 ): FastifyReply {
-  const rows = engine.streamResults({ tenantId: request.caller.tenantId, jobId: job.jobId, status });
+  const asked = { ...filter, tenantId: request.caller.tenantId, jobId: job.jobId };
+  const rows = engine.streamResults({ ...asked, withFields: type === csv });
   const idField = collection?.idField ?? 'id';
   const text = type === csv ? csvOf(rows, idField, collection) : ndjsonOf(rows, idField);
   // why highWaterMark 1: a chunk of results is made when the one before is on its way, not earlier
@@ -155,7 +179,7 @@ function streamResults(
 
 async function* ndjsonOf(chunks: AsyncIterable<ResultRow[]>, idField: string): AsyncGenerator<string> {
   for await (const rows of chunks) {
-    if (rows.length > 0) yield rows.map(({ result }) => `${JSON.stringify(presentResult(result, idField))}\n`).join('');
+    yield rows.map(({ result }) => `${JSON.stringify(presentResult(result, idField))}\n`).join('');
   }
 }
 
@@ -177,7 +201,7 @@ async function* csvOf(
   const fieldNames = [...(collection?.fields.keys() ?? [])];
   yield toCsv([[idField, ...fieldNames, 'ref', ...outcomeColumns]]);
   for await (const rows of chunks) {
-    if (rows.length > 0) yield toCsv(rows.map((row) => cellsOf(row, fieldNames)));
+    yield toCsv(rows.map((row) => cellsOf(row, fieldNames)));
   }
 }
 

@@ -37,7 +37,8 @@ export const StreamOptions = Type.Partial(
 );
 
 interface Streamed {
-  collection: Collection<never>;
+  /** Throws where the request names none that there is; then the stream is not read. */
+  collection: () => Collection<never>;
   operation: BatchOperation;
   body: StreamBody;
 }
@@ -47,11 +48,13 @@ export async function answerStream(
   deps: Deps,
   request: FastifyRequest,
   reply: FastifyReply,
-  { collection, operation, body }: Streamed,
+  { collection: findCollection, operation, body }: Streamed,
 ): Promise<object> {
   const { engine } = deps;
   try {
-    const options = parseOptions(request.query as Static<typeof StreamOptions>, engine.limits, '');
+    const collection = findCollection();
+    const { collection: _, ...given } = request.query as Static<typeof StreamOptions> & { collection?: string };
+    const options = parseOptions(given, engine.limits, '');
     const rules: ItemRules = { collection, operation, limits: engine.limits, newId: () => newId(collection) };
     const hash = createHash('sha256').update(
       JSON.stringify([operation, collection.name, body.type, keptOptions(options)]),
@@ -96,6 +99,6 @@ async function* hashed(bytes: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator
 export function refuseOptionsInQuery(request: FastifyRequest): void {
   const [name] = Object.keys(request.query as object);
   if (name === undefined) return;
-  const message = `Options in the query are for streams (NDJSON, CSV). Put \`${name}\` into \`options\` of the body.`;
+  const message = `Options in the query are for streams (NDJSON, CSV). Put \`${name}\` into ${name === 'collection' ? 'the body' : '`options` of the body'}.`;
   throw new ApiError('unknown_option', message, { errors: [{ pointer: `/${name}`, message }] });
 }
