@@ -126,7 +126,7 @@ class Upload {
     this.#started = true;
     // why: a slow client may take longer for a chunk than the lease
     const beat = () => extendUpload(pool, this.#ofJob).catch(() => undefined);
-    this.#heartbeat = setInterval(beat, (uploadLeaseSeconds * 1000) / 4).unref();
+    this.#heartbeat = setInterval(beat, (uploadLeaseSeconds * 1000) / 5).unref();
     return undefined;
   }
 

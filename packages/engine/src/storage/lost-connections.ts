@@ -32,6 +32,7 @@ const session = "pid || ' ' || extract(epoch from backend_start)";
 export class LostConnections {
   readonly #url: string;
   readonly #applicationName: string;
+  readonly #open = new Set<pg.PoolClient>();
   readonly #usedSince = new Map<pg.PoolClient, number>();
   readonly #sessions = new WeakMap<pg.PoolClient, string>();
   readonly #timer: NodeJS.Timeout;
@@ -40,10 +41,16 @@ export class LostConnections {
   constructor(pool: pg.Pool, { url, applicationName }: { url: string; applicationName: string }) {
     this.#url = url;
     this.#applicationName = applicationName;
-    pool.on('connect', (client) => void this.#prepare(client));
+    pool.on('connect', (client) => {
+      this.#open.add(client);
+      void this.#prepare(client);
+    });
     pool.on('acquire', (client) => this.#usedSince.set(client, performance.now()));
     pool.on('release', (_, client) => this.#usedSince.delete(client));
-    pool.on('remove', (client) => this.#usedSince.delete(client));
+    pool.on('remove', (client) => {
+      this.#open.delete(client);
+      this.#usedSince.delete(client);
+    });
     this.#timer = setInterval(() => void this.#look(), lookEveryMs).unref();
   }
 
@@ -84,6 +91,8 @@ export class LostConnections {
           this.#usedSince.get(client) === since && isLost(this.#sessions.get(client), now - since, idle),
       );
       for (const [client] of lost) endAtOnce(client);
+      // why: those that nobody uses went silent as well, and would be found one by one by those who use them next
+      if (lost.length > 0) for (const client of this.#open) if (!this.#usedSince.has(client)) endAtOnce(client);
       await terminate(
         probe,
         lost.flatMap(([client]) => this.#sessions.get(client) ?? []),

@@ -6,15 +6,15 @@ import { promisify } from 'node:util';
 import type { Database } from '@docket/engine';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '@docket/engine/embedded';
 import type pg from 'pg';
+import { Wire } from '../../../../test/wire.ts';
 import { waitUntil } from '../../../engine/test/wait-until.ts';
 import { createApiKey } from '../../src/api-keys.ts';
 import { type Call, callerOf } from '../call.ts';
 import { adminKey, type ServerProcess, ServerProcesses } from '../server-processes.ts';
-import { Wire } from '../wire.ts';
 
 const run = promisify(execFile);
-const diskBytes = 640 * 1024 * 1024;
-const smallDatabase = { max_connections: '150', shared_buffers: '64MB', min_wal_size: '64MB', max_wal_size: '128MB' };
+const diskBytes = 384 * 1024 * 1024;
+const smallDatabase = { max_connections: '150', shared_buffers: '64MB', min_wal_size: '32MB', max_wal_size: '64MB' };
 const settings = 'export default { workers: 2 };';
 
 export type Role = 'api' | 'worker';
@@ -127,10 +127,9 @@ export class Cluster {
     );
   }
 
-  /** Leaves no room on the disk of the database. Gives back the function that makes room again. */
-  async fillDisk(): Promise<() => Promise<void>> {
-    const path = join(this.#directory, 'ballast');
-    const file = await open(path, 'w');
+  /** Leaves no room on the disk of the database; to be repeated, as the database itself makes room from time to time. */
+  async fillDisk(): Promise<void> {
+    const file = await open(join(this.#directory, 'ballast'), 'a');
     try {
       for (let bytes = 4 * 1024 * 1024; bytes >= 4_096; ) {
         const full = await file.write(Buffer.alloc(bytes)).then(
@@ -142,7 +141,10 @@ export class Cluster {
     } finally {
       await file.close();
     }
-    return () => rm(path);
+  }
+
+  async freeDisk(): Promise<void> {
+    await rm(join(this.#directory, 'ballast'));
   }
 
   async #mountDisk(): Promise<void> {

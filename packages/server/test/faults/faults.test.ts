@@ -91,7 +91,9 @@ async function runRound(
   const items = workload.operations.reduce((sum, operation) => sum + operation.succeeded.size, 0);
   figures.push({ fault: what, items, writeMs: writtenAt - ended, endMs });
   expect(writtenAt - ended, 'time to the first write, in ms').toBeLessThan(recoveryMs);
-  expect(endMs, 'time to the end of all jobs, in ms').toBeLessThan(recoveryMs);
+  expect(endMs, `time to the end of all jobs, in ms; slowest: ${JSON.stringify(workload.slowest)}`).toBeLessThan(
+    recoveryMs,
+  );
 }
 
 function idsOf(count: number): string[] {
@@ -126,7 +128,7 @@ function report(): void {
 }
 
 describe(`under load (FAULT_SEED=${seed})`, () => {
-  itSurvives('processes that are killed, and come and go', { short: 3, full: 50 }, async (random) => {
+  itSurvives('processes that are killed, and come and go', { short: 2, full: 50 }, async (random) => {
     const victims = random.sample(cluster.members, random.integer(1, cluster.members.length));
     await Promise.all(victims.map((member) => cluster.end(member, random.chance(0.8) ? 'kill' : 'stop')));
     // why: as long as one of each is left, nobody has to come back
@@ -149,28 +151,30 @@ describe(`under load (FAULT_SEED=${seed})`, () => {
 
   itSurvives('a network that falls silent', { short: 1, full: 10 }, async (random) => {
     cluster.wire.fallSilent();
-    await delay(random.integer(500, full ? 12_000 : 3_000));
+    await delay(random.integer(500, full ? 12_000 : 1_500));
     cluster.wire.speak({ thaw: full && random.chance(0.3) });
   });
 
   const fill = mountable ? itSurvives : skip('needs leave to mount a small file system');
   fill('a full disk', { short: 1, full: 5 }, async (_, workload) => {
     const before = workload.refusals;
-    const free = await cluster.fillDisk();
     try {
-      await waitUntil(() => {
+      await waitUntil(async () => {
+        await cluster.fillDisk();
         workload.throwFailure();
-        return workload.refusals >= before + 20;
+        return workload.refusals >= before + 10;
       }, 'clients were refused');
       for (const { url } of cluster.living('api')) expect((await fetch(`${url}/healthz`)).status).toBe(200);
     } finally {
-      await free();
+      await cluster.freeDisk();
     }
     await waitUntil(() => cluster.answers(), 'PostgreSQL answers', 30_000);
   });
 });
 
 describe('against a transaction of somebody else', () => {
+  const cases = full ? 10_000 : 4_000;
+
   itSurvives(
     'a deadlock',
     { short: 1, full: 5 },
@@ -200,17 +204,20 @@ describe('against a transaction of somebody else', () => {
     { short: 1, full: 3 },
     async (random, workload) => {
       const [tenant, other] = cluster.tenants as [Tenant, Tenant];
-      const stuck = random.integer(0, 9_999);
+      const stuck = random.integer(0, cases - 1);
       const release = await holdLocks(
         cluster.sql,
-        `select from docket.cases where tenant_id = '${tenant.id}' and case_id = '${idsOf(10_000)[stuck]}' for update`,
+        `select from docket.cases where tenant_id = '${tenant.id}' and case_id = '${idsOf(cases)[stuck]}' for update`,
       );
       const job = workload.runJob(tenant);
-      await waitUntil(async () => (await countAppliedChunks(cluster.sql)) === 9, 'all chunks but one are applied');
+      await waitUntil(
+        async () => (await countAppliedChunks(cluster.sql)) === cases / 1_000 - 1,
+        'all chunks but one are applied',
+      );
       await workload.runJob(other);
       await workload.runJob(
         tenant,
-        idsOf(10_000).filter((_, n) => n !== stuck),
+        idsOf(cases).filter((_, n) => n !== stuck),
       );
       expect(await countOpenJobs(cluster.sql)).toBe(1);
       await release();
@@ -218,7 +225,7 @@ describe('against a transaction of somebody else', () => {
       await job;
       expect(performance.now() - released).toBeLessThan(recoveryMs);
     },
-    { busy: false, cases: 10_000 },
+    { busy: false, cases },
   );
 });
 

@@ -42,6 +42,8 @@ export class Workload {
   #writeSince: { sentAfter: number; resolve: (at: number) => void } | undefined;
   /** Refusals that said "later". */
   refusals = 0;
+  /** The request that took longest to be done, for when it took too long. */
+  slowest = { ms: 0, what: 'nothing' };
 
   constructor(cluster: Cluster, random: Random, ids: readonly string[]) {
     this.#cluster = cluster;
@@ -243,23 +245,30 @@ export class Workload {
     work: (send: Send) => Promise<Answer>,
     isWhole: (answer: Answer) => boolean = () => true,
   ): Promise<Answer> {
-    const end = performance.now() + insistMs;
+    const began = performance.now();
+    const end = began + insistMs;
+    let what = '';
+    let told = '';
     let last: Answer | undefined;
     while (performance.now() < end) {
       const sentAt = performance.now();
       let wrote = false;
       last = await this.#tryOnce(tenant, (send) =>
-        work((method, ...rest) => {
+        work((method, path, ...rest) => {
+          what = `${method} ${path} ${JSON.stringify(rest[1] ?? {})}`;
           wrote = method !== 'GET';
-          return send(method, ...rest);
+          return send(method, path, ...rest);
         }),
       );
       if (last && last.status < 300 && isWhole(last)) {
         if (wrote) this.#noteWrite(sentAt);
+        const ms = performance.now() - began;
+        if (ms > this.slowest.ms) this.slowest = { ms, what: `${what}:${told}` };
         return last;
       }
       if (last && isConflictOfControl(last)) return last;
       if (last) this.#checkRefusal(last);
+      told += ` ${Math.round(performance.now() - sentAt)} ms ${last?.status} ${last?.body?.code}`;
       await delay(10 + this.#random.integer(0, 20));
     }
     throw new Error(`Not done within ${insistMs} ms: ${last?.status} ${last?.text}`);
