@@ -43,6 +43,8 @@ export class LostConnections {
     this.#applicationName = applicationName;
     pool.on('connect', (client) => {
       this.#open.add(client);
+      // why: what is sent here may fail before whoever asked for the connection listens, and that would end the process
+      client.on('error', () => {});
       void this.#prepare(client);
     });
     pool.on('acquire', (client) => this.#usedSince.set(client, performance.now()));

@@ -20,7 +20,7 @@ const seed = Number(process.env.FAULT_SEED ?? Date.now() % 1_000_000);
 const full = inject('faultRounds') === 'full';
 const mountable = await canMount();
 const cluster = new Cluster();
-const figures: { fault: string; items: number; writeMs: number; endMs: number }[] = [];
+const figures: { fault: string; items: number; writeMs: number | undefined; endMs: number }[] = [];
 
 beforeAll(() => cluster.start({ api: 2, worker: 2 }), 60_000);
 afterAll(async () => {
@@ -67,33 +67,34 @@ async function runRound(
   await emptyTables(sql);
   for (const tenant of cluster.tenants) await createCases({ call: cluster.callAs(tenant) }, ids);
   const workload = new Workload(cluster, random, ids);
-  if (busy) {
-    workload.start();
-    const chunks = random.integer(3, 15);
-    await waitUntil(async () => {
-      workload.throwFailure();
-      return (await countAppliedChunks(sql)) >= chunks;
-    }, `${chunks} chunks are applied`);
-  }
-  await fault(random, workload);
+  try {
+    if (busy) {
+      workload.start();
+      const chunks = random.integer(3, 15);
+      await waitUntil(async () => {
+        workload.throwFailure();
+        return (await countAppliedChunks(sql)) >= chunks;
+      }, `${chunks} chunks are applied`);
+    }
+    await fault(random, workload);
 
-  const ended = performance.now();
-  const wrote = busy ? workload.firstWrite() : Promise.resolve(ended);
-  const stopped = wrote.then(() => workload.stop());
-  const outcome = Promise.all([wrote, stopped]);
-  outcome.catch(() => undefined);
-  await expireUploads(sql);
-  const [writtenAt] = await outcome;
-  await expireUploads(sql);
-  await waitUntil(async () => (await countOpenJobs(sql)) === 0, 'all jobs have ended', 30_000);
-  const endMs = performance.now() - ended;
-  await checkRound(sql, workload.operations);
-  const items = workload.operations.reduce((sum, operation) => sum + operation.succeeded.size, 0);
-  figures.push({ fault: what, items, writeMs: writtenAt - ended, endMs });
-  expect(writtenAt - ended, 'time to the first write, in ms').toBeLessThan(recoveryMs);
-  expect(endMs, `time to the end of all jobs, in ms; slowest: ${JSON.stringify(workload.slowest)}`).toBeLessThan(
-    recoveryMs,
-  );
+    const ended = performance.now();
+    const writing = busy ? workload.firstWrite() : undefined;
+    await expireUploads(sql);
+    const writeMs = writing && (await writing) - ended;
+    await workload.stop();
+    await expireUploads(sql);
+    await waitUntil(async () => (await countOpenJobs(sql)) === 0, 'all jobs have ended', 30_000);
+    const endMs = performance.now() - ended;
+    await checkRound(sql, workload.operations);
+    const items = workload.operations.reduce((sum, operation) => sum + operation.succeeded.size, 0);
+    figures.push({ fault: what, items, writeMs, endMs });
+    const slowest = `in ms; slowest: ${JSON.stringify(workload.slowest)}`;
+    expect(writeMs ?? 0, `time to the first write, ${slowest}`).toBeLessThan(recoveryMs);
+    expect(endMs, `time to the end of all jobs, ${slowest}`).toBeLessThan(recoveryMs);
+  } finally {
+    workload.abandon();
+  }
 }
 
 function idsOf(count: number): string[] {
@@ -117,13 +118,20 @@ async function countAppliedChunks(sql: pg.Pool): Promise<number> {
 
 function report(): void {
   for (const [fault, rounds] of Map.groupBy(figures, (one) => one.fault)) {
-    const sorted = (values: number[]) => values.map(Math.round).sort((a, b) => a - b);
-    const told = (values: number[]) => `${values[values.length >> 1]} ms, at most ${values.at(-1)} ms`;
+    const told = (what: string, values: number[]) => {
+      const [median, most] = [values.sort((a, b) => a - b)[values.length >> 1], values.at(-1)];
+      return values.length > 0 ? `; ${what} after ${median?.toFixed()} ms, at most ${most?.toFixed()} ms` : '';
+    };
     const items = rounds.reduce((sum, one) => sum + one.items, 0);
-    process.stdout.write(
-      `${fault}: ${rounds.length} rounds, ${items} items; first write after ${told(sorted(rounds.map((one) => one.writeMs)))}; ` +
-        `all jobs ended after ${told(sorted(rounds.map((one) => one.endMs)))}\n`,
+    const written = told(
+      'first write',
+      rounds.flatMap((one) => one.writeMs ?? []),
     );
+    const ended = told(
+      'all jobs ended',
+      rounds.map((one) => one.endMs),
+    );
+    process.stdout.write(`${fault}: ${rounds.length} rounds, ${items} items${written}${ended}\n`);
   }
 }
 
@@ -188,13 +196,12 @@ describe('against a transaction of somebody else', () => {
       // why: it waits for longer than PostgreSQL lets a deadlock stand, so it is Docket's transaction that is ended
       for (const statement of ['begin', "set local deadlock_timeout = '10s'", lock(last)])
         await foreign.query(statement);
-      const job = workload.runJob(tenant, idsOf(1_000));
+      void workload.runJob(tenant, idsOf(1_000));
       await waitForLock(cluster.sql, 'docket-worker');
       await foreign.query(lock(first));
+      await waitUntil(async () => (await countDeadlocks()) > deadlocks, 'PostgreSQL has told of the deadlock');
       await foreign.query('commit');
       foreign.release();
-      await job;
-      await waitUntil(async () => (await countDeadlocks()) > deadlocks, 'PostgreSQL has told of the deadlock');
     },
     { busy: false },
   );
@@ -209,7 +216,7 @@ describe('against a transaction of somebody else', () => {
         cluster.sql,
         `select from docket.cases where tenant_id = '${tenant.id}' and case_id = '${idsOf(cases)[stuck]}' for update`,
       );
-      const job = workload.runJob(tenant);
+      void workload.runJob(tenant);
       await waitUntil(
         async () => (await countAppliedChunks(cluster.sql)) === cases / 1_000 - 1,
         'all chunks but one are applied',
@@ -221,9 +228,6 @@ describe('against a transaction of somebody else', () => {
       );
       expect(await countOpenJobs(cluster.sql)).toBe(1);
       await release();
-      const released = performance.now();
-      await job;
-      expect(performance.now() - released).toBeLessThan(recoveryMs);
     },
     { busy: false, cases },
   );

@@ -38,10 +38,11 @@ export class Workload {
   readonly #cluster: Cluster;
   readonly #random: Random;
   readonly #ids: readonly string[];
-  #clients: Promise<unknown>[] = [];
+  readonly #clients: Promise<unknown>[] = [];
   #stopped = false;
   #failure: unknown;
-  #writeSince: { sentAfter: number; resolve: (at: number) => void } | undefined;
+  #writeSince: { sentAfter: number; resolve: (at: number) => void; reject: (error: unknown) => void } | undefined;
+  #abandoned = false;
   /** Refusals that said "later". */
   refusals = 0;
   /** The request that took longest to be done, for when it took too long. */
@@ -65,14 +66,21 @@ export class Workload {
         () => this.#writeOne(tenant),
       );
     }
-    this.#clients = kinds.map(async (work) => {
-      try {
+    for (const work of kinds) {
+      this.#run(async () => {
         while (!this.#stopped) await work();
-      } catch (error) {
-        this.#failure ??= error;
-        this.#stopped = true;
-      }
+      });
+    }
+  }
+
+  #run(client: () => Promise<void>): Promise<void> {
+    const ended = client().catch((error) => {
+      this.#failure ??= error;
+      this.#stopped = true;
+      this.#writeSince?.reject(error);
     });
+    this.#clients.push(ended);
+    return ended;
   }
 
   /** Lets each client end what it is doing. */
@@ -82,20 +90,27 @@ export class Workload {
     this.throwFailure();
   }
 
+  /** Leaves the clients to themselves: they send nothing more. */
+  abandon(): void {
+    this.#stopped = true;
+    this.#abandoned = true;
+  }
+
   throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** When the first write is acknowledged that is sent from now on. */
   firstWrite(): Promise<number> {
-    return new Promise((resolve) => {
-      this.#writeSince = { sentAfter: performance.now(), resolve };
+    this.throwFailure();
+    return new Promise((resolve, reject) => {
+      this.#writeSince = { sentAfter: performance.now(), resolve, reject };
     });
   }
 
-  /** One job beside the clients, until it has ended. Without ids, over all cases. */
-  async runJob(tenant: Tenant, ids: readonly string[] = this.#ids): Promise<void> {
-    await this.#applyJob(tenant, this.#makeOf(tenant, 'job', ids), false);
+  /** One job beside the clients, until it has ended. Without ids, over all cases. What goes wrong is told by `stop`. */
+  runJob(tenant: Tenant, ids: readonly string[] = this.#ids): Promise<void> {
+    return this.#run(() => this.#applyJob(tenant, this.#makeOf(tenant, 'job', ids), false));
   }
 
   #make(tenant: Tenant, kind: Kind, count: number): Operation {
@@ -255,7 +270,7 @@ export class Workload {
     let what = '';
     let told = '';
     let last: Answer | undefined;
-    while (performance.now() < end) {
+    while (performance.now() < end && !this.#abandoned) {
       const sentAt = performance.now();
       let wrote = false;
       last = await this.#tryOnce(tenant, (send) =>
