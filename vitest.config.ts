@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 const conditions = ['docket-source'];
 
-export default defineConfig({
+export default defineConfig(({ mode }) => ({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
@@ -11,5 +11,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     globalSetup: ['test/global-setup.ts'],
     maxWorkers: 2,
+    // `vitest run --mode faults`: all rounds of the faults
+    provide: { faultRounds: mode === 'faults' ? 'full' : 'short' },
   },
-});
+}));

@@ -258,4 +258,19 @@ describe('a fault in the rules of a collection', () => {
       await expect(engine.submit(submissionOf(engine, items, { collection: 'broken' }))).rejects.toThrow('a bug');
     },
   );
+
+  test('but a database that has no room left makes the chunk wait, however often it is tried', async () => {
+    const ids = await fixture.seed(3);
+    let tries = 0;
+    const loadContext = async () => {
+      tries += 1;
+      if (tries <= 6) throw Object.assign(new Error('no space left'), { code: '53100' });
+    };
+    const engine = await fixture.createEngine({ collections: [{ collection: widgets as never, loadContext }] });
+    await engine.startWorkers();
+    const items = ids.map((id) => ({ id, fields: { size: 9 } }));
+    const { job } = await engine.submit(submissionOf(engine, { items, options: async } as Json));
+    expect((await ended(job.jobId)).summary).toEqual({ total: 3, succeeded: 3, failed: 0, notProcessed: 0 });
+    expect(tries).toBe(7);
+  });
 });

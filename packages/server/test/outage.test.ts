@@ -2,11 +2,11 @@ import type { AddressInfo } from 'node:net';
 import { createEngine, type Engine } from '@docket/engine';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createDatabase } from '../../../test/database.ts';
+import { Wire } from '../../../test/wire.ts';
 import { ApiKeys, ensureFirstKey } from '../src/api-keys.ts';
 import { buildApp } from '../src/app.ts';
 import { collections } from '../src/collections/index.ts';
 import type { Api } from '../src/http/api.ts';
-import { Wire } from './wire.ts';
 
 const silent = { info: () => {}, warn: () => {}, error: () => {} };
 const migrations = { name: 'docket', directory: new URL('../migrations', import.meta.url).pathname };

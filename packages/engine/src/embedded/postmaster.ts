@@ -36,8 +36,6 @@ const settings: Record<string, string> = {
   max_wal_size: '2GB',
   wal_compression: 'off',
   checkpoint_timeout: '15min',
-  // a statement of a server that died gives back its locks within a second
-  client_connection_check_interval: '1s',
   checkpoint_completion_target: '0.9',
   jit: 'off',
   TimeZone: 'UTC',

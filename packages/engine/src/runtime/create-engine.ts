@@ -28,7 +28,7 @@ const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../mig
 /** No statement of a request or a chunk takes so long; a connection that stays silent for longer is lost. */
 const answerTimeoutMs = 45_000;
 const pingTimeoutMs = 5_000;
-const sweepEveryMs = 30_000;
+const sweepEveryMs = 5_000;
 const day = 24 * 3600;
 
 function checkTimesToLive({ jobTtlSeconds, idempotencyTtlSeconds, changeTtlSeconds }: Required<TimesToLive>): void {

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
-import pg from 'pg';
+import type pg from 'pg';
+import { Client } from '../storage/client.ts';
 import type { EngineLogger } from './engine.ts';
 
 const channels = ['docket_runnable', 'docket_job_ended'] as const;
@@ -48,11 +49,9 @@ export class Live {
   }
 
   async #connect(): Promise<void> {
-    const client = new pg.Client({
+    const client = new Client({
       connectionString: this.#url,
       application_name: 'docket-live',
-      keepAlive: true,
-      connectionTimeoutMillis: 10_000,
       query_timeout: 5_000,
     });
     let lost = false;

@@ -219,8 +219,8 @@ export class Runner {
     if (kind === 'data' && !trouble.isolate) trouble.isolate = true;
     else {
       trouble.attempts += 1;
-      // why: a lock that somebody holds, or a lost race, is no fault of the items: such a chunk waits as long as it takes
-      trouble.giveUp = trouble.attempts >= maxAttempts && kind !== 'conflict' && kind !== 'timeout';
+      // why: a lock that somebody holds, a lost race or a full disk is no fault of the items: such a chunk waits as long as it takes
+      trouble.giveUp = trouble.attempts >= maxAttempts && (kind === 'data' || kind === 'other');
       trouble.retryAt = performance.now() + backoff(trouble.attempts);
     }
     this.#trouble.set(key, trouble);

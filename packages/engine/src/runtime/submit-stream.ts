@@ -160,7 +160,7 @@ class Upload {
     this.#started = true;
     // why: a slow client may take longer for a chunk than the lease
     const beat = () => extendUpload(pool, this.#ofJob, 0).catch(() => undefined);
-    this.#heartbeat = setInterval(beat, (uploadLeaseSeconds * 1000) / 4).unref();
+    this.#heartbeat = setInterval(beat, (uploadLeaseSeconds * 1000) / 5).unref();
     return undefined;
   }
 

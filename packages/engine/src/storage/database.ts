@@ -22,7 +22,8 @@ export interface Transaction extends Database {
 export interface Pool extends Database {
   /**
    * Runs `work` in one transaction (read committed): commits when it returns unless it has committed itself, rolls back when
-   * it throws. After a lost connection the outcome of a commit is unknown to the caller.
+   * it throws. After a lost connection the outcome of a commit is unknown to the caller. One that sends nothing for two seconds
+   * counts as lost, since its locks would keep others waiting: nothing slow but statements belongs into `work`.
    */
   transaction<Result>(work: (tx: Transaction) => Promise<Result>): Promise<Result>;
   end(): Promise<void>;

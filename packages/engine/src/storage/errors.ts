@@ -8,6 +8,8 @@ export type FailureKind =
   | 'conflict'
   /** A lock or an answer did not come within the time allowed. */
   | 'timeout'
+  /** The server has run out of disk space, memory or the like: nothing was done, and the same again may succeed later. */
+  | 'exhausted'
   /** The data breaks a constraint, or a type, of the table. */
   | 'data'
   | 'other';
@@ -18,6 +20,10 @@ const connectionCodes = new Set([
   '57P03',
   '53300',
   '57P05',
+  // idle in a transaction for too long: the network, or this process, stood still
+  '25P03',
+  // read-only: after a failover this is no longer the primary
+  '25006',
   'ECONNREFUSED',
   'ECONNRESET',
   'EPIPE',
@@ -36,17 +42,20 @@ export function failureKind(error: unknown): FailureKind {
   if (connectionCodes.has(code) || code.startsWith('08')) return 'connection';
   if (code === '40001' || code === '40P01') return 'conflict';
   if (code === '55P03' || code === '57014') return 'timeout';
+  if (code.startsWith('53') || code === '58030') return 'exhausted';
   if (code.startsWith('22') || code.startsWith('23')) return 'data';
   return 'other';
 }
 
-/** The request error that a lost database becomes; any other error is given back as it is. */
+const unavailable: { [kind in FailureKind]?: string } = {
+  connection: 'The database cannot be reached at the moment. Try again shortly.',
+  exhausted: 'The database has no room or memory left at the moment; nothing was done. Try again later.',
+};
+
+/** The request error that a database becomes which is lost, or full; any other error is given back as it is. */
 export function asRequestError(error: unknown): unknown {
-  if (failureKind(error) !== 'connection') return error;
-  return new RequestError('database_unavailable', 'The database cannot be reached at the moment. Try again shortly.', {
-    retryAfter: 2,
-    cause: error,
-  });
+  const detail = unavailable[failureKind(error)];
+  return detail ? new RequestError('database_unavailable', detail, { retryAfter: 2, cause: error }) : error;
 }
 
 /** Reads a page; a position that does not fit its columns comes from no cursor of its list. */
@@ -83,7 +92,7 @@ function codeOf(error: unknown): string | undefined {
 // why: the driver reports a lost connection as a plain Error without a code
 function isDriverConnectionLoss(error: unknown): boolean {
   const message = error instanceof Error ? error.message : '';
-  return /^Connection terminated|connection timeout|Query read timeout|timeout exceeded when trying to connect|not queryable|^Client was closed/i.test(
+  return /^Connection terminated|connection timeout|timeout expired|Query read timeout|timeout exceeded when trying to connect|not queryable|^Client was closed/i.test(
     message,
   );
 }

@@ -1,6 +1,8 @@
 import pg from 'pg';
+import { Client } from './client.ts';
 import type { Database, Pool, QueryResult, Transaction } from './database.ts';
 import { failureKind } from './errors.ts';
+import { LostConnections } from './lost-connections.ts';
 import type { Sql } from './sql.ts';
 
 const { builtins } = pg.types;
@@ -59,19 +61,24 @@ export interface PoolOptions {
   onIdleError?: (error: Error) => void;
 }
 
-/** A pool of pipelining connections. A broken connection is dropped, so that the pool serves again as soon as the database does. */
+/**
+ * A pool of pipelining connections. A broken connection is dropped, and one that went silent is noticed, so that the pool serves
+ * again as soon as the database does.
+ */
 export function createPool({ url, max, applicationName, answerTimeoutMs, onIdleError }: PoolOptions): Pool {
   const pool = new pg.Pool({
     connectionString: url,
     max,
     application_name: applicationName,
     types: typeParsers,
-    keepAlive: true,
+    // how long a statement waits for a free connection
     connectionTimeoutMillis: 10_000,
+    Client,
     idleTimeoutMillis: 60_000,
     pipeline: true,
     ...(answerTimeoutMs === undefined ? {} : { query_timeout: answerTimeoutMs }),
-  } as pg.PoolConfig);
+  } as unknown as pg.PoolConfig);
+  const lost = new LostConnections(pool, { url, applicationName });
   let ended: Promise<void> | undefined;
   // why not once it ends: then connections may be lost, nobody needs them
   pool.on('error', (error) => {
@@ -81,7 +88,7 @@ export function createPool({ url, max, applicationName, answerTimeoutMs, onIdleE
     query: (statement) => send(pool, statement),
     transaction: (work) => runTransaction(pool, work),
     end: () => {
-      ended ??= pool.end();
+      ended ??= pool.end().finally(() => lost.stop());
       return ended;
     },
   };

@@ -11,7 +11,7 @@ import { empty, sql } from './sql.ts';
 const isUploading = sql`status = 'pending' and total = 0`;
 
 /** How long an upload may be without a sign of life from its process, in seconds. */
-export const uploadLeaseSeconds = 60;
+export const uploadLeaseSeconds = 15;
 
 interface Upload {
   tenantId: string;

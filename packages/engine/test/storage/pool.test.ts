@@ -1,11 +1,12 @@
 import pg from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createDatabase } from '../../../../test/database.ts';
+import { Wire } from '../../../../test/wire.ts';
 import type { Pool } from '../../src/storage/database.ts';
 import { asRequestError, failureKind } from '../../src/storage/errors.ts';
 import { createPool } from '../../src/storage/pool.ts';
 import { sql } from '../../src/storage/sql.ts';
-import { cutConnections } from '../wait-until.ts';
+import { cutConnections, waitUntil } from '../wait-until.ts';
 
 let database: Awaited<ReturnType<typeof createDatabase>>;
 let outside: pg.Pool;
@@ -101,10 +102,80 @@ test('idle connections that were cut are replaced', async () => {
   expect((await pool.query(sql`select 1 as one`)).rows).toEqual([{ one: 1 }]);
 });
 
+describe('a connection that falls silent', () => {
+  let wire: Wire;
+  let silenced: Pool;
+  beforeEach(async () => {
+    wire = new Wire(database.url);
+    await wire.connect();
+    silenced = createPool({ url: wire.url, max: 3, applicationName: 'silenced' });
+  });
+  afterEach(async () => {
+    await silenced.end();
+    await wire.cut();
+  });
+  const fallSilent = () => {
+    wire.fallSilent();
+    wire.speak({ thaw: false });
+  };
+
+  test('fails what waits on it, gives back its locks, and the pool serves on', async () => {
+    const lost = silenced.transaction(async (tx) => {
+      await tx.query(add(1));
+      await tx.query(sql`lock table numbers in exclusive mode`);
+      fallSilent();
+      await tx.query(add(2));
+    });
+    const error = await lost.catch((reason: unknown) => reason);
+    expect(failureKind(error)).toBe('connection');
+    await outside.query("set lock_timeout = '5s'; truncate numbers");
+    await silenced.transaction((tx) => tx.query(add(3)));
+    expect(await stored()).toEqual([3]);
+  });
+
+  test('while nobody uses it is told from one that works, and does not keep the pool from ending', async () => {
+    const three = () => Promise.all(Array.from({ length: 3 }, () => silenced.query(sql`select pg_sleep(0.01)`)));
+    await three();
+    fallSilent();
+    expect(failureKind(await silenced.query(sql`select 1`).catch((error: unknown) => error))).toBe('connection');
+    await three();
+    fallSilent();
+    await silenced.end();
+  });
+
+  test('is not taken for one whose statement takes long', async () => {
+    await pool.transaction(async (tx) => {
+      await tx.query(add(1));
+      await tx.query(sql`select pg_sleep(4.5)`);
+      await tx.query(add(2));
+    });
+    expect(await stored()).toEqual([1, 2]);
+  });
+
+  test('with a transaction that nobody goes on with is ended', async () => {
+    const forgotten = pool.transaction(async (tx) => {
+      await tx.query(add(1));
+      await waitUntil(async () => {
+        const { rows } = await outside.query(
+          `select from pg_stat_activity where application_name = 'pooled' and state = 'idle in transaction'`,
+        );
+        return rows.length === 0;
+      }, 'the transaction is ended');
+    });
+    expect(failureKind(await forgotten.catch((error: unknown) => error))).toBe('connection');
+    expect(await stored()).toEqual([]);
+  });
+});
+
 describe('what a failure means', () => {
   const coded = (code: string) => Object.assign(new Error('x'), { code });
   test.each([
     ['57P01', 'connection'],
+    ['25P03', 'connection'],
+    ['25006', 'connection'],
+    ['53300', 'connection'],
+    ['53100', 'exhausted'],
+    ['58030', 'exhausted'],
     ['08006', 'connection'],
     ['ECONNREFUSED', 'connection'],
     ['40001', 'conflict'],
@@ -116,6 +187,13 @@ describe('what a failure means', () => {
     ['42P01', 'other'],
   ])('%s: %s', (code, kind) => {
     expect(failureKind(coded(code))).toBe(kind);
+  });
+  test('a full disk is told as a database that is not available, without a word of what it said', () => {
+    expect(asRequestError(coded('53100'))).toMatchObject({
+      code: 'database_unavailable',
+      message: 'The database has no room or memory left at the moment; nothing was done. Try again later.',
+      details: { retryAfter: 2 },
+    });
   });
   test('of the driver and of several addresses', async () => {
     expect(failureKind(new Error('Connection terminated unexpectedly'))).toBe('connection');

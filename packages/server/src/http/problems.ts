@@ -177,8 +177,9 @@ export const problemKinds: Readonly<Record<ProblemCode, ProblemKind>> = {
   },
   database_unavailable: {
     status: 503,
-    title: 'The database does not answer',
-    description: 'The database cannot be reached. The server goes on by itself as soon as it is back.',
+    title: 'The database is not available',
+    description:
+      'The database cannot be reached, or has no disk space or memory left. The server goes on by itself as soon as it is back.',
     remedy:
       'Send the same request again after the seconds in Retry-After. With an Idempotency-Key a write is applied once, whatever the first attempt did.',
   },
