@@ -31,10 +31,14 @@ export async function* readEvents(chunks: AsyncIterable<Uint8Array>): AsyncGener
 async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string, void, undefined> {
   const decoder = new TextDecoder();
   let rest = '';
+  let afterCr = false;
   for await (const chunk of chunks) {
-    rest += decoder.decode(chunk, { stream: true });
-    // why: a CR at the end may be the first half of a CRLF
-    const lines = rest.split(/\r\n|\n|\r(?!$)/);
+    let text = decoder.decode(chunk, { stream: true });
+    if (text === '') continue;
+    // why: a CRLF that was cut in two is one end of a line
+    if (afterCr && text.startsWith('\n')) text = text.slice(1);
+    afterCr = text.endsWith('\r');
+    const lines = (rest + text).split(/\r\n|\n|\r/);
     rest = lines.pop() as string;
     yield* lines;
   }

@@ -78,7 +78,8 @@ export class Http {
   constructor(options: DocketOptions) {
     const baseUrl = options.baseUrl ?? fromEnvironment('DOCKET_URL');
     const apiKey = options.apiKey ?? fromEnvironment('DOCKET_API_KEY');
-    if (!baseUrl || !URL.canParse(baseUrl)) throw new TypeError(missing('baseUrl', 'DOCKET_URL', baseUrl));
+    if (!baseUrl || !/^https?:\/\//.test(baseUrl) || !URL.canParse(baseUrl))
+      throw new TypeError(missing('baseUrl', 'DOCKET_URL', baseUrl));
     if (!apiKey) throw new TypeError(missing('apiKey', 'DOCKET_API_KEY', undefined));
     this.#base = `${baseUrl.replace(/\/+$/, '')}/api/v1`;
     this.#headers = { authorization: `Bearer ${apiKey}`, ...options.headers };
@@ -126,6 +127,8 @@ export class Http {
         return await this.#attempt(request, read);
       } catch (error) {
         request.signal?.throwIfAborted();
+        // why: an earlier attempt has removed it, and only its answer was lost
+        if (attempt > 0 && isGone(request, error)) return await read(new Response(null, { status: 204 }), () => {});
         const wait = attempt < retries && isRepeatable(request) ? this.#waitMs(error, attempt) : undefined;
         if (wait === undefined) throw error;
         await this.clock.sleep(wait, request.signal);
@@ -187,6 +190,10 @@ export class Http {
     }
     return url.href;
   }
+}
+
+function isGone({ method }: ApiRequest, error: unknown): boolean {
+  return method === 'DELETE' && error instanceof DocketError && error.status === 404;
 }
 
 function isRepeatable({ method, idempotencyKey, repeatable, upload }: ApiRequest): boolean {
@@ -269,7 +276,9 @@ function unreadable({ method, path }: ApiRequest, { status, headers }: Response)
 }
 
 function missing(option: string, variable: string, value: string | undefined): string {
-  const problem = value ? `\`${option}\` is ${JSON.stringify(value)}, which is no URL` : `There is no \`${option}\``;
+  const problem = value
+    ? `\`${option}\` is ${JSON.stringify(value)}, which is no http or https URL`
+    : `There is no \`${option}\``;
   return `${problem}: give it to new Docket({...}), or set ${variable} in the environment.`;
 }
 
