@@ -171,8 +171,9 @@ export function jobPath(jobId: string): string {
   return `/jobs/${encodeURIComponent(jobId)}`;
 }
 
-/** The server, or somebody in between, has no event streams; 404 may also be the job's, which the next way will tell. */
-function isNoStream({ status }: DocketError): boolean {
+/** The server, or somebody in between, has no event streams. */
+function isNoStream({ status, code }: DocketError): boolean {
+  if (code === 'job_not_found') return false;
   return status === 404 || status === 405 || status === 406 || status === 501;
 }
 

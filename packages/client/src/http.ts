@@ -144,17 +144,22 @@ export class Http {
   }
 
   async #attempt<Result>(request: ApiRequest, read: Reader<Result>): Promise<Result> {
-    const { method, path, upload } = request;
+    const { method, path, json, upload } = request;
     const what = `${method} ${path}`;
     const patience = this.#timeoutMs + (upload?.allowanceMs ?? 0);
     const watchdog = new Watchdog(this.clock, patience);
     const signal = request.signal ? AbortSignal.any([request.signal, watchdog.signal]) : watchdog.signal;
+    const over = new AbortController();
     try {
       const response = await this.#fetch(this.#urlOf(request), {
         method,
         headers: this.#headersOf(request),
         signal,
-        ...bodyOf(request, watchdog.touch),
+        ...(json === undefined ? {} : { body: json }),
+        ...(upload && {
+          body: upload.open({ touch: watchdog.touch, over: AbortSignal.any([signal, over.signal]) }),
+          duplex: 'half',
+        }),
       });
       watchdog.touch();
       if (!response.ok) throw problemOf(response, await readText(response, watchdog.touch));
@@ -167,6 +172,7 @@ export class Http {
       throw watchdog.signal.aborted ? new TimeoutError(what, patience) : new NetworkError(what, error);
     } finally {
       watchdog.stop();
+      over.abort();
     }
   }
 
@@ -199,11 +205,6 @@ function isGone({ method }: ApiRequest, error: unknown): boolean {
 function isRepeatable({ method, idempotencyKey, repeatable, upload }: ApiRequest): boolean {
   if (upload && !upload.canRepeat) return false;
   return repeatable === true || idempotencyKey !== undefined || (method !== 'POST' && method !== 'PATCH');
-}
-
-function bodyOf({ json, upload }: ApiRequest, touch: () => void): RequestInit {
-  if (upload) return { body: upload.open(touch), duplex: 'half' } as RequestInit;
-  return json === undefined ? {} : { body: json };
 }
 
 /** A structured-field String (RFC 8941). */

@@ -12,7 +12,15 @@ export interface Upload {
   readonly failure: { reason: unknown } | undefined;
   /** More time than usual, in milliseconds, where nothing tells how far the sending has come. */
   readonly allowanceMs: number;
-  open(touch: () => void): BodyInit;
+  open(sending: Sending): BodyInit;
+}
+
+/** One attempt to send an upload. */
+interface Sending {
+  /** To be called with each sign of life. */
+  touch(): void;
+  /** Aborts when nothing more is to be sent, however that came. */
+  over: AbortSignal;
 }
 
 /** A piece is sent when it is so long, or so old: a server takes a silent sender for gone. */
@@ -43,9 +51,10 @@ export function streamItems(openSource: () => ItemSource<unknown>, { gzip, repea
     get failure() {
       return failure;
     },
-    open: (touch) =>
+    open: ({ touch, over }) =>
       encode(openSource, {
         gzip,
+        over,
         onRead: () => {
           begun = true;
           touch();
@@ -66,8 +75,9 @@ export async function bufferItems(
   const onFailure = (reason: unknown) => {
     failure = { reason };
   };
-  const whole = new Response(encode(openSource, { gzip, onRead: () => signal?.throwIfAborted(), onFailure })).blob();
+  const whole = new Response(encode(openSource, { gzip, over: signal, onRead: () => {}, onFailure })).blob();
   const blob = await whole.catch((error) => {
+    signal?.throwIfAborted();
     throw failure ? failure.reason : error;
   });
   return {
@@ -81,42 +91,44 @@ export async function bufferItems(
 
 interface EncodeOptions {
   gzip: boolean;
+  over: AbortSignal | undefined;
   onRead(): void;
   onFailure(reason: unknown): void;
 }
 
 function encode(
   openSource: () => ItemSource<unknown>,
-  { gzip, onRead, onFailure }: EncodeOptions,
+  { gzip, over, onRead, onFailure }: EncodeOptions,
 ): ReadableStream<BufferSource> {
   const encoder = new TextEncoder();
   let items: Iterator<unknown> | AsyncIterator<unknown> | undefined;
+  // why not left to the runtime: not every one lets go of the body when the answer comes before its end
+  const close = async () => {
+    over?.removeEventListener('abort', close);
+    // why caught: nobody is left to be told that a source cannot be closed
+    try {
+      await items?.return?.();
+    } catch {}
+  };
+  over?.addEventListener('abort', close);
   const lines = new ReadableStream<BufferSource>(
     {
       async pull(controller) {
-        const flushAt = Date.now() + longestPieceMs;
         try {
           items ??= iteratorOf(openSource());
-          let text = '';
-          while (text.length < pieceChars && Date.now() < flushAt) {
-            onRead();
-            const next = await items.next();
-            if (next.done) {
-              if (text !== '') controller.enqueue(encoder.encode(text));
-              controller.close();
-              return;
-            }
-            text += `${JSON.stringify(next.value)}\n`;
-          }
-          controller.enqueue(encoder.encode(text));
+          const { text, done } = await readPiece(items, onRead);
+          over?.throwIfAborted();
+          if (text !== '') controller.enqueue(encoder.encode(text));
+          if (!done) return;
+          over?.removeEventListener('abort', close);
+          controller.close();
         } catch (error) {
-          onFailure(error);
+          if (!over?.aborted) onFailure(error);
+          await close();
           controller.error(error);
         }
       },
-      async cancel() {
-        await items?.return?.();
-      },
+      cancel: close,
     },
     // why 0: nothing is read from a source that gives its items once before there is a connection
     { highWaterMark: 0 },
@@ -124,6 +136,21 @@ function encode(
   return gzip
     ? lines.pipeThrough(new CompressionStream('gzip') as ReadableWritablePair<BufferSource, BufferSource>)
     : lines;
+}
+
+async function readPiece(
+  items: Iterator<unknown> | AsyncIterator<unknown>,
+  onRead: () => void,
+): Promise<{ text: string; done: boolean }> {
+  const sendAt = Date.now() + longestPieceMs;
+  let text = '';
+  while (text.length < pieceChars && Date.now() < sendAt) {
+    onRead();
+    const next = await items.next();
+    if (next.done) return { text, done: true };
+    text += `${JSON.stringify(next.value)}\n`;
+  }
+  return { text, done: false };
 }
 
 function iteratorOf(source: ItemSource<unknown>): Iterator<unknown> | AsyncIterator<unknown> {
