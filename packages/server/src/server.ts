@@ -50,7 +50,7 @@ async function startParts(
   started: (() => Promise<unknown>)[],
   stop: () => Promise<void>,
 ): Promise<RunningServer> {
-  const { collections: ownCollections, publicUrl, ...engineSettings } = config.settings;
+  const { collections: ownCollections, publicUrl, corsOrigins, ...engineSettings } = config.settings;
   let databaseUrl = config.databaseUrl;
   let newDatabase = false;
   if (databaseUrl === undefined) {
@@ -84,6 +84,7 @@ async function startParts(
     logger,
     metrics,
     ...(publicUrl === undefined ? {} : { publicUrl }),
+    ...(corsOrigins === undefined ? {} : { corsOrigins }),
   });
   if (config.roles.has('worker')) await engine.startWorkers();
   await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
