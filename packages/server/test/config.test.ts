@@ -69,7 +69,8 @@ describe('the configuration', () => {
     const { settings } = await readConfig({ DOCKET_CONFIG: 'good.mjs' }, directory);
     expect(settings).toEqual({ limits: { bodyItems: 50 }, workers: 1 });
     const problems = await problemsOf({ DOCKET_CONFIG: 'bad.mjs' });
-    for (const words of ['"bodyItem"', '"colour"', '`workers`', '`publicUrl`', '`corsOrigins`']) expect(problems).toContain(words);
+    for (const words of ['"bodyItem"', '"colour"', '`workers`', '`publicUrl`', '`corsOrigins`'])
+      expect(problems).toContain(words);
     expect(await problemsOf({ DOCKET_CONFIG: 'missing.mjs' })).toContain('cannot be loaded');
   });
 });
