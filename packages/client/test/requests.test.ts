@@ -125,7 +125,10 @@ describe('time', () => {
         controller = own;
       },
     });
-    const { docket, clock, sent } = docketOn(new Response(slow));
+    const { docket, clock, sent } = docketOn(({ signal }) => {
+      signal.addEventListener('abort', () => controller?.error(signal.reason), { once: true });
+      return new Response(slow);
+    });
     const read = docket.cases.get('C-1');
     await waitUntil(() => sent.length === 1 && slow.locked, 'the answer is being read');
     for (const part of ['{"caseId"', ':', '"C-1"', '}']) {

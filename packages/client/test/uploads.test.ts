@@ -225,6 +225,24 @@ describe('an upload that fails', () => {
     await expect(docket.cases.bulkUpdate(new Set<{ caseId: string }>())).rejects.toMatchObject({ code: 'batch_empty' });
   });
 
+  it('is let go of also where the runtime does not', async () => {
+    const { fetch } = scriptedFetch(async ({ body }) => {
+      await (body as ReadableStream).getReader().read();
+      return problem('forbidden', 403);
+    });
+    let closed = false;
+    function* endless() {
+      try {
+        for (;;) yield { caseId: 'U-1', data: { text: 'x'.repeat(10_000) } };
+      } finally {
+        closed = true;
+      }
+    }
+    const docket = new Docket({ ...options, fetch });
+    await expect(docket.cases.bulkUpdate(endless())).rejects.toMatchObject({ code: 'forbidden' });
+    expect(closed).toBe(true);
+  });
+
   it('because it is no longer wanted, rejects with the reason, and closes its source', async () => {
     const controller = new AbortController();
     let closed = false;
