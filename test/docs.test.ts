@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startThrowAwayServer, type ThrowAwayServer } from '../packages/server/demo/throw-away-server.ts';
 
 /*
- * The examples of README.md and docs/*.md are run as they stand: each `sh` block against a server with the sample data, in
- * order; a `json` block right behind it is what it must print.
+ * The examples of the READMEs and docs/*.md are run as they stand, against a server with the sample data: each `sh` block in order, and
+ * a `json` block right behind it is what it must print; the `ts` blocks that use the client as one module, which must print
+ * what the comments behind `console.log` say.
  */
 
 const run = promisify(execFile);
@@ -17,22 +19,57 @@ interface Example {
   output: unknown;
 }
 
-async function examplesOf(file: string): Promise<Example[]> {
+interface Block {
+  language: string;
+  content: string;
+}
+
+async function blocksOf(file: string): Promise<Block[]> {
   const text = await readFile(new URL(file, root), 'utf8');
-  const blocks = [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(([, language, content]) => ({
+  return [...text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(([, language = '', content = '']) => ({
     language,
     content,
   }));
-  return blocks.flatMap((block, at) => {
-    if (block.language !== 'sh') return [];
+}
+
+function examplesOf(blocks: readonly Block[]): Example[] {
+  return blocks.flatMap(({ language, content }, at) => {
+    if (language !== 'sh') return [];
     const next = blocks[at + 1];
-    return [
-      {
-        script: block.content as string,
-        output: next?.language === 'json' ? JSON.parse(next.content as string) : undefined,
-      },
-    ];
+    return [{ script: content, output: next?.language === 'json' ? JSON.parse(next.content) : undefined }];
   });
+}
+
+/** The TypeScript of a file about the client, as one module; undefined for other files. */
+function moduleOf(blocks: readonly Block[]): string | undefined {
+  const code = blocks.filter(({ language }) => language === 'ts').map(({ content }) => content);
+  return code.some((block) => block.includes("'@docket/client'")) ? code.join('\n') : undefined;
+}
+
+/** What the comments behind `console.log` say that it prints, on its line or on lines of their own. */
+function printedBy(code: string): string[] {
+  const lines = [...code.matchAll(/console\.log\(.*\); \/\/ (.+)$|^ +\/\/ (.+)$/gm)];
+  return lines.map(([, behind, below]) => behind ?? below ?? '');
+}
+
+async function runModule(code: string, server: ThrowAwayServer): Promise<string[]> {
+  const path = fileURLToPath(new URL(`client-example-${process.pid}.ts`, import.meta.url));
+  await writeFile(path, code.replaceAll('http://127.0.0.1:3000', server.url));
+  const env = { ...process.env, DOCKET_URL: server.url, DOCKET_API_KEY: server.apiKey };
+  const check = ['--ignoreConfig', '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024'];
+  const types = ['--lib', 'es2024,dom,dom.iterable,dom.asynciterable', '--types', 'node', '--skipLibCheck'];
+  const sources = ['--customConditions', 'docket-source', '--allowImportingTsExtensions'];
+  try {
+    const compiler = fileURLToPath(new URL('node_modules/typescript/bin/tsc', root));
+    const { stdout: problems } = await run(process.execPath, [compiler, ...check, ...types, ...sources, path]).catch(
+      (error: { stdout: string }) => error,
+    );
+    expect(problems).toBe('');
+    const { stdout } = await run(process.execPath, ['--conditions=docket-source', path], { env });
+    return stdout.trimEnd().split('\n');
+  } finally {
+    await rm(path);
+  }
 }
 
 /** Ids, times and cursors differ from run to run; what they are is checked elsewhere. */
@@ -50,9 +87,11 @@ function masked(value: unknown): unknown {
   );
 }
 
-const files = ['README.md', ...(await readdir(new URL('docs/', root))).map((file) => `docs/${file}`)].filter((file) =>
-  file.endsWith('.md'),
-);
+const files = [
+  'README.md',
+  'packages/client/README.md',
+  ...(await readdir(new URL('docs/', root))).map((file) => `docs/${file}`),
+].filter((file) => file.endsWith('.md'));
 
 const hasCurl = await run('curl', ['--version']).then(
   () => true,
@@ -60,10 +99,12 @@ const hasCurl = await run('curl', ['--version']).then(
 );
 
 describe.each(files)('%s', async (file) => {
-  const examples = await examplesOf(file);
+  const blocks = await blocksOf(file);
+  const examples = examplesOf(blocks);
+  const code = moduleOf(blocks);
   let server: ThrowAwayServer;
   beforeAll(async () => {
-    if (examples.length > 0) server = await startThrowAwayServer();
+    if (examples.length > 0 || code) server = await startThrowAwayServer();
   });
   afterAll(() => server?.stop());
 
@@ -80,5 +121,9 @@ describe.each(files)('%s', async (file) => {
       expect(answer, script).not.toHaveProperty('type');
       if (output !== undefined) expect(masked(answer), script).toEqual(masked(output));
     }
+  });
+
+  test.runIf(code)('shows TypeScript that compiles and prints what it says', async () => {
+    expect(await runModule(code as string, server)).toEqual(printedBy(code as string));
   });
 });

@@ -15,7 +15,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => void server.stop().finally(() => process.exit(130)));
 }
 try {
-  const docket = new Docket({ url: server.url, apiKey: server.apiKey });
+  const docket = new Docket({ baseUrl: server.url, apiKey: server.apiKey });
   const batchSize = 100;
 
   heading(`1. The whole incident log, in time order, in batches of ${batchSize}`);

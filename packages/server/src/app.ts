@@ -9,6 +9,7 @@ import Fastify, {
 import type { ApiKeys } from './api-keys.ts';
 import type { Api, Deps } from './http/api.ts';
 import { checkKey, requireKey } from './http/auth.ts';
+import { allowOrigins } from './http/cors.ts';
 import { registerErrorPages } from './http/error-pages.ts';
 import { answerBrokenRequest, answerError, type ProblemOptions } from './http/errors.ts';
 import { readJsonBodies } from './http/json-body.ts';
@@ -36,6 +37,8 @@ export interface AppOptions {
   metrics?: Metrics;
   /** Scheme and authority under which clients reach the server, for links to error pages. Default: as each request names it. */
   publicUrl?: string;
+  /** Origins whose pages may call the API; none by default. */
+  corsOrigins?: readonly string[];
 }
 
 /** The server, not yet listening. Builds and registers, and does nothing else: no database, no environment, no files. */
@@ -64,6 +67,7 @@ export async function buildApp(options: AppOptions): Promise<Api> {
 
   app.setValidatorCompiler(createValidatorCompiler());
   endConnectionsAtClose(app, closing);
+  if (options.corsOrigins?.length) await allowOrigins(app, options.corsOrigins);
   app.addHook('onRoute', (route) => {
     paths.add(route);
     refuseUnknownParameters(route);

@@ -17,6 +17,8 @@ export interface Settings extends TimesToLive, Pick<EngineOptions, 'poolSize' | 
   collections?: readonly AnyCollectionMount[];
   /** Scheme and authority under which clients reach the server, for links: https://docket.example.com */
   publicUrl?: string;
+  /** Origins whose pages may call the API from a browser: https://desk.example.com. None by default. */
+  corsOrigins?: readonly string[];
 }
 
 export interface Config {
@@ -118,14 +120,17 @@ async function readSettings(name: string | undefined, directory: string, problem
 }
 
 const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1;
+const isOrigin = (value: unknown) =>
+  typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value;
 const count = [isCount, 'must be a whole number from 1'] as const;
 
 const settingRules: Record<keyof Settings, readonly [(value: unknown) => boolean, string]> = {
   limits: [(value) => typeof value === 'object' && value !== null, 'must be an object of limits'],
   collections: [Array.isArray, 'must be a list of collections'],
-  publicUrl: [
-    (value) => typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value,
-    'must be an origin such as https://docket.example.com',
+  publicUrl: [isOrigin, 'must be an origin such as https://docket.example.com'],
+  corsOrigins: [
+    (value) => Array.isArray(value) && value.every(isOrigin),
+    'must be a list of origins such as https://desk.example.com',
   ],
   poolSize: count,
   workers: count,

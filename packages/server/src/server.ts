@@ -52,7 +52,7 @@ async function startParts(
   started: (() => Promise<unknown>)[],
   stop: () => Promise<void>,
 ): Promise<RunningServer> {
-  const { collections: ownCollections, publicUrl, ...engineSettings } = config.settings;
+  const { collections: ownCollections, publicUrl, corsOrigins, ...engineSettings } = config.settings;
   let databaseUrl = config.databaseUrl;
   let newDatabase = false;
   if (databaseUrl === undefined) {
@@ -86,6 +86,7 @@ async function startParts(
     logger,
     metrics,
     ...(publicUrl === undefined ? {} : { publicUrl }),
+    ...(corsOrigins === undefined ? {} : { corsOrigins }),
   });
   const isWorker = config.roles.has('worker');
   if (isWorker) await engine.startWorkers();

@@ -64,12 +64,13 @@ describe('the configuration', () => {
     writeFileSync(join(directory, 'good.mjs'), 'export default { limits: { bodyItems: 50 }, workers: 1 };');
     writeFileSync(
       join(directory, 'bad.mjs'),
-      'export default { limits: { bodyItem: 50 }, colour: 1, workers: 0, publicUrl: "x" };',
+      'export default { limits: { bodyItem: 50 }, colour: 1, workers: 0, publicUrl: "x", corsOrigins: ["*"] };',
     );
     const { settings } = await readConfig({ DOCKET_CONFIG: 'good.mjs' }, directory);
     expect(settings).toEqual({ limits: { bodyItems: 50 }, workers: 1 });
     const problems = await problemsOf({ DOCKET_CONFIG: 'bad.mjs' });
-    for (const words of ['"bodyItem"', '"colour"', '`workers`', '`publicUrl`']) expect(problems).toContain(words);
+    for (const words of ['"bodyItem"', '"colour"', '`workers`', '`publicUrl`', '`corsOrigins`'])
+      expect(problems).toContain(words);
     expect(await problemsOf({ DOCKET_CONFIG: 'missing.mjs' })).toContain('cannot be loaded');
   });
 });

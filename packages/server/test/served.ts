@@ -24,17 +24,18 @@ export interface Served {
 export interface ServeOptions extends Partial<EngineOptions> {
   /** Jobs stay pending. */
   withoutWorkers?: boolean;
+  corsOrigins?: readonly string[];
 }
 
 /** The whole server over HTTP on a database of its own. */
-export async function serve({ withoutWorkers, ...options }: ServeOptions = {}): Promise<Served> {
+export async function serve({ withoutWorkers, corsOrigins = [], ...options }: ServeOptions = {}): Promise<Served> {
   const database = await createDatabase();
   const engine = createEngine({ databaseUrl: database.url, collections, logger: silent, ...options });
   await engine.migrate([migrations]);
   await engine.checkTables();
   if (!withoutWorkers) await engine.startWorkers();
   const key = (await ensureFirstKey(engine.pool, 'default', undefined)) as string;
-  const app = await buildApp({ engine, keys: new ApiKeys(engine.pool) });
+  const app = await buildApp({ engine, keys: new ApiKeys(engine.pool), corsOrigins });
   await app.listen({ port: 0 });
   const base = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   let stopped: Promise<void> | undefined;

@@ -1,0 +1,86 @@
+import type { CallOptions, ItemResult } from './batch.ts';
+import { jobPath, type WaitOptions, waitForEnd } from './follow.ts';
+import type { Http, Query } from './http.ts';
+import { endOf, type Job, type JobEnd, type JobFilters } from './job.ts';
+import { JobHandle, type ResultFilter } from './job-handle.ts';
+
+export interface RetryOptions extends CallOptions {
+  /** `failed`, the default: all items that did not succeed. `retryable`: those that may succeed as they are. */
+  only?: 'failed' | 'retryable';
+}
+
+/** Batches that run, or ran, by their id. Every call may be repeated: it answers with the same job. */
+export class Jobs {
+  readonly #http: Http;
+
+  constructor(http: Http) {
+    this.#http = http;
+  }
+
+  /** A handle on a job that was started elsewhere, or before. Asks nothing of the server. */
+  follow<Row = unknown>(jobId: string): JobHandle<Row> {
+    return new JobHandle<Row>(this, jobId, { end: undefined, results: undefined });
+  }
+
+  async get(jobId: string, { signal }: CallOptions = {}): Promise<Job> {
+    return await this.#http.get(jobPath(jobId), {}, signal);
+  }
+
+  /** All batches of the tenant, newest first, for as long as they are kept. */
+  list(filters: JobFilters = {}, { signal }: CallOptions = {}): AsyncGenerator<Job, void, undefined> {
+    return this.#http.pages('/jobs', { ...filters, limit: 200 }, signal);
+  }
+
+  /** The results of the items decided so far, in request order. */
+  results<Row = unknown>(
+    jobId: string,
+    filter: ResultFilter = {},
+    { signal }: CallOptions = {},
+  ): AsyncGenerator<ItemResult<Row>, void, undefined> {
+    return this.#http.pages(`${jobPath(jobId)}/results`, { ...filter, limit: 1_000 } as Query, signal);
+  }
+
+  /** As `done` of the handle. */
+  async done(jobId: string, options: WaitOptions = {}): Promise<JobEnd> {
+    return await waitForEnd(this.#http, jobId, options);
+  }
+
+  async cancel(jobId: string, options: CallOptions = {}): Promise<Job> {
+    return await this.#ask(jobId, 'cancel', options);
+  }
+
+  async pause(jobId: string, options: CallOptions = {}): Promise<Job> {
+    return await this.#ask(jobId, 'pause', options);
+  }
+
+  async resume(jobId: string, options: CallOptions = {}): Promise<Job> {
+    return await this.#ask(jobId, 'resume', options);
+  }
+
+  async retry<Row = unknown>(jobId: string, { only, ...options }: RetryOptions = {}): Promise<JobHandle<Row>> {
+    return this.#handleOf(await this.#ask(jobId, 'retry', options, only === undefined ? undefined : { only }));
+  }
+
+  async revert<Row = unknown>(jobId: string, options: CallOptions = {}): Promise<JobHandle<Row>> {
+    return this.#handleOf(await this.#ask(jobId, 'revert', options));
+  }
+
+  async apply<Row = unknown>(jobId: string, options: CallOptions = {}): Promise<JobHandle<Row>> {
+    return this.#handleOf(await this.#ask(jobId, 'apply', options));
+  }
+
+  /** Removes an ended job, its results and its idempotency key. What it changed stays. */
+  async delete(jobId: string, { signal }: CallOptions = {}): Promise<void> {
+    await this.#http.send({ method: 'DELETE', path: jobPath(jobId), signal });
+  }
+
+  #handleOf<Row>(job: Job): JobHandle<Row> {
+    return new JobHandle<Row>(this, job.jobId, { end: endOf(job), results: undefined });
+  }
+
+  async #ask(jobId: string, action: string, { signal }: CallOptions, body?: object): Promise<Job> {
+    const path = `${jobPath(jobId)}/${action}`;
+    const json = body && JSON.stringify(body);
+    return (await this.#http.send<Job>({ method: 'POST', path, json, repeatable: true, signal })).body;
+  }
+}
