@@ -73,6 +73,7 @@ export type {
   Engine,
   EngineLogger,
   EngineOptions,
+  JobEvent,
   Page,
   ResultRow,
   StreamSubmission,

@@ -13,6 +13,7 @@ import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { applyPreview, retryJob, revertJob } from './follow-up-jobs.ts';
+import { JobEvents } from './job-events.ts';
 import { JobReader } from './job-reader.ts';
 import { Live } from './live.ts';
 import { findMount, type MountedCollection, mountCollections } from './mounts.ts';
@@ -51,6 +52,7 @@ export function createEngine(options: EngineOptions): Engine {
   const workerPool = connect('docket-worker', workers);
   const live = new Live(databaseUrl, logger);
   const jobs = new JobReader(pool, live);
+  const events = new JobEvents(pool, live, jobs);
   const reader = new CoalescingReader(pool);
   const settings = {
     syncBudgetMs: options.syncBudgetMs ?? 30_000,
@@ -114,6 +116,7 @@ export function createEngine(options: EngineOptions): Engine {
       stopped ??= (async () => {
         clearInterval(sweeping);
         await runner?.stop();
+        events.stop();
         await jobs.stopWaiting();
         await live.stop();
         await Promise.all([workerPool.end(), pool.end()]);
@@ -152,6 +155,7 @@ export function createEngine(options: EngineOptions): Engine {
     getJob: (tenantId, jobId) => guard(() => jobs.get(tenantId, jobId)),
     waitForJob: (tenantId, jobId, timeoutMs, signal) => guard(() => jobs.wait(tenantId, jobId, timeoutMs, signal)),
     waitForRecord: (params) => guard(() => jobs.waitForRecord(params)),
+    jobEvents: (params) => events.follow(params),
     listJobs: (params) => guard(() => jobs.list(params)),
     jobResults: (params) => guard(() => jobs.results(params)),
     streamResults: (params) => jobs.stream(params),

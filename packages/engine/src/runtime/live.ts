@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import pg from 'pg';
 import type { EngineLogger } from './engine.ts';
 
-const channels = ['docket_runnable', 'docket_job_ended'] as const;
+const channels = ['docket_runnable', 'docket_job_progress', 'docket_job_ended'] as const;
 const heartbeatMs = 10_000;
 export type Channel = (typeof channels)[number];
 

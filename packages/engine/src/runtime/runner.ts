@@ -187,7 +187,7 @@ export class Runner {
     await Promise.all([
       written,
       completeChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, results }),
-      countChunk(tx, tenantId, jobUuid, counts),
+      countChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, counts }),
       tx.commit(),
     ]);
     return { collection: chunk.collection, ...counts };
@@ -277,7 +277,7 @@ async function leaveChunk(tx: Transaction, { tenantId, jobUuid }: RunnableJob, c
   const counts = { succeeded: 0, failed: 0, notProcessed: chunk.items.length };
   await Promise.all([
     cancelChunk(tx, tenantId, jobUuid, chunk.chunkNo),
-    countChunk(tx, tenantId, jobUuid, counts),
+    countChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, counts }),
     tx.commit(),
   ]);
   return { collection: chunk.collection, ...counts };
