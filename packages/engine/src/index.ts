@@ -74,6 +74,7 @@ export type {
   Engine,
   EngineLogger,
   EngineOptions,
+  JobEvent,
   Page,
   Removed,
   ResultRow,

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Engine } from '@docket/engine';
 import Fastify, {
   type FastifyBaseLogger,
@@ -109,10 +110,19 @@ type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<Fastify
 /** Tells what waits that the server closes, and lets go of each connection as soon as its answer is out. */
 function endConnectionsAtClose(app: Api, closing: AbortController): void {
   let sweep: NodeJS.Timeout | undefined;
+  const sockets = new Set<Socket>();
+  app.server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   app.addHook('preClose', (done) => {
     closing.abort();
-    // why: a connection that is busy now would be kept alive after its answer, and closing would wait for it
-    sweep = setInterval(() => app.server.closeIdleConnections(), 20).unref();
+    // why: a connection that is busy now would be kept alive after its answer, and closing would wait for it; one that was never used
+    // does not count as idle
+    sweep = setInterval(() => {
+      app.server.closeIdleConnections();
+      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+    }, 20).unref();
     done();
   });
   app.addHook('onClose', (_app, done) => {

@@ -56,6 +56,7 @@ describe('one job', () => {
         status: `${self}/status`,
         results: `${self}/results`,
         resultsCsv: `${self}/results.csv`,
+        events: `${self}/events`,
         retry: `${self}/retry`,
         revert: `${self}/revert`,
       },

@@ -14,6 +14,7 @@ import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
 import type { Engine, EngineOptions, TimesToLive } from './engine.ts';
 import { applyPreview, retryJob, revertJob } from './follow-up-jobs.ts';
+import { JobEvents } from './job-events.ts';
 import { JobReader } from './job-reader.ts';
 import { Live } from './live.ts';
 import { findMount, type MountedCollection, mountCollections } from './mounts.ts';
@@ -81,6 +82,7 @@ export function createEngine(options: EngineOptions): Engine {
   const workerPool = connect('docket-worker', workers);
   const live = new Live(databaseUrl, logger);
   const jobs = new JobReader(pool, live);
+  const events = new JobEvents(pool, live, jobs);
   const reader = new CoalescingReader(pool);
   const onDecided = options.onDecided ?? (() => {});
   const admission = new Admission(limits);
@@ -142,6 +144,7 @@ export function createEngine(options: EngineOptions): Engine {
       stopped ??= (async () => {
         clearInterval(sweeping);
         await runner?.stop();
+        events.stop();
         await jobs.stopWaiting();
         await live.stop();
         await Promise.all([workerPool.end(), pool.end()]);
@@ -182,6 +185,7 @@ export function createEngine(options: EngineOptions): Engine {
     getJob: (tenantId, jobId) => guard(() => jobs.get(tenantId, jobId)),
     waitForJob: (tenantId, jobId, timeoutMs, signal) => guard(() => jobs.wait(tenantId, jobId, timeoutMs, signal)),
     waitForRecord: (params) => guard(() => jobs.waitForRecord(params)),
+    jobEvents: (params) => events.follow(params),
     listJobs: (params) => guard(() => jobs.list(params)),
     jobResults: (params) => guard(() => jobs.results(params)),
     streamResults: (params) => jobs.stream(params),

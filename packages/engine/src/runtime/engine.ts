@@ -123,6 +123,11 @@ export type SubmitOutcome =
       sample?: ItemResult[];
     };
 
+/** Something that happened to a job. `id` names the place in its story, for `lastEventId`. */
+export type JobEvent =
+  | { kind: 'progress' | 'end'; id: string; job: Job }
+  | { kind: 'failure'; id: string; job: Job; result: ItemResult };
+
 export interface Page<Row> {
   items: Row[];
   nextCursor: string | null;
@@ -236,6 +241,17 @@ export interface Engine {
     timeoutMs: number;
     signal?: AbortSignal | undefined;
   }): Promise<boolean>;
+  /**
+   * What happens to a job, as it happens: its progress (at once, then every 250 ms at most), each item that failed, and its end.
+   * With `lastEventId`, what was told before is left out. Costs no query for each of those who follow. Ends without `end` when the
+   * signal aborts, the engine stops or the job is deleted: follow it again. Throws `job_not_found`, `invalid_parameter`.
+   */
+  jobEvents(params: {
+    tenantId: string;
+    jobId: string;
+    lastEventId?: string | undefined;
+    signal: AbortSignal;
+  }): AsyncGenerator<JobEvent>;
   /** Newest first. */
   listJobs(params: {
     tenantId: string;

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { Client } from '../storage/client.ts';
 import type { EngineLogger } from './engine.ts';
 
-const channels = ['docket_runnable', 'docket_job_ended'] as const;
+const channels = ['docket_runnable', 'docket_job_progress', 'docket_job_ended'] as const;
 const heartbeatMs = 10_000;
 export type Channel = (typeof channels)[number];
 

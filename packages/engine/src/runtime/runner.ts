@@ -189,7 +189,7 @@ export class Runner {
     await Promise.all([
       written,
       completeChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, results }),
-      countChunk(tx, tenantId, jobUuid, counts, jobTtlSeconds),
+      countChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, counts, ttlSeconds: jobTtlSeconds }),
       tx.commit(),
     ]);
     return { collection: chunk.collection, ...counts };
@@ -284,7 +284,7 @@ async function leaveChunk(
   const counts = { succeeded: 0, failed: 0, notProcessed: chunk.items.length };
   await Promise.all([
     cancelChunk(tx, tenantId, jobUuid, chunk.chunkNo),
-    countChunk(tx, tenantId, jobUuid, counts, ttlSeconds),
+    countChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, counts, ttlSeconds }),
     tx.commit(),
   ]);
   return { collection: chunk.collection, ...counts };

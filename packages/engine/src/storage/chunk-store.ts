@@ -208,6 +208,20 @@ export async function readResults(
   return { chunkNo: row.chunk_no, firstIndex: row.first_index, items, results };
 }
 
+/** A chunk that was decided, and whether some of its items failed. */
+export interface ChunkOutcome {
+  chunkNo: number;
+  failed: boolean;
+}
+
+/** The decided chunks of a job, in order. */
+export async function chunkOutcomes(db: Database, tenantId: string, jobUuid: string): Promise<ChunkOutcome[]> {
+  const { rows } = await db.query<{ chunk_no: number; failed: boolean }>(sql`
+    select chunk_no, failed > 0 as failed from docket.job_chunks
+    where tenant_id = ${tenantId} and job_id = ${jobUuid} and state <> 'pending' order by chunk_no`);
+  return rows.map((row) => ({ chunkNo: row.chunk_no, failed: row.failed }));
+}
+
 const countOf = { succeeded: sql`succeeded`, failed: sql`failed`, not_processed: sql`not_processed` };
 
 function mayPass({ status, codes }: ResultFilter): Sql {

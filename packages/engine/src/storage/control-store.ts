@@ -1,7 +1,7 @@
 import { presentJobId } from '../domain/ids.ts';
 import type { JobStatus } from '../domain/job.ts';
 import type { Database } from './database.ts';
-import { isThere } from './job-store.ts';
+import { isThere, progressColumns, tellProgress } from './job-store.ts';
 import { sql } from './sql.ts';
 
 /*
@@ -28,7 +28,7 @@ export async function requestCancel(
         completed_at = case when ${isWhole} then clock_timestamp() end,
         expires_at = case when ${isWhole} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
-      returning completed_at is not null as ended, priority
+      returning completed_at is not null as ended, priority, ${progressColumns}
     ), removed as (
       delete from docket.runnable_jobs
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and (select ended from cancelled)
@@ -37,7 +37,8 @@ export async function requestCancel(
       select ${tenantId}, ${jobUuid}::uuid, priority from cancelled where not ended
       on conflict do nothing
     )
-    select case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end from cancelled`);
+    select ${tellProgress(jobUuid)}, case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end
+    from cancelled`);
   return rowCount === 1;
 }
 
@@ -47,12 +48,12 @@ export async function pauseOpenJob(db: Database, tenantId: string, jobUuid: stri
     with paused as (
       update docket.jobs set status = 'paused'
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running') and not cancel_requested
-      returning 1
+      returning ${progressColumns}
     ), removed as (
       delete from docket.runnable_jobs
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and exists (select 1 from paused)
     )
-    select 1 from paused`);
+    select ${tellProgress(jobUuid)} from paused`);
   return rowCount === 1;
 }
 
@@ -62,12 +63,12 @@ export async function resumePausedJob(db: Database, tenantId: string, jobUuid: s
     with resumed as (
       update docket.jobs set status = case when started_at is null then 'pending' else 'running' end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status = 'paused'
-      returning priority
+      returning priority, ${progressColumns}
     ), listed as (
       insert into docket.runnable_jobs (tenant_id, job_id, priority)
       select ${tenantId}, ${jobUuid}::uuid, priority from resumed
     )
-    select pg_notify('docket_runnable', '') from resumed`);
+    select ${tellProgress(jobUuid)}, pg_notify('docket_runnable', '') from resumed`);
   return rowCount === 1;
 }
 

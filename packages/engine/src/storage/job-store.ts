@@ -183,6 +183,27 @@ export async function listJobs(
   return rows.map(toJob);
 }
 
+/** What is told of a job to those who follow it: how it stands, and the chunk that was decided, where there is one. */
+export interface ProgressNotice {
+  jobId: string;
+  status: JobStatus;
+  cancelRequested: boolean;
+  summary: Summary;
+  startedAt: string | null;
+  chunk?: { chunkNo: number; failed: boolean };
+}
+
+/** Columns of a changed job that `tellProgress` needs. */
+export const progressColumns = sql`status, cancel_requested, total, succeeded, failed, not_processed, started_at`;
+
+/** Tells of a job, from a row that has `progressColumns`. */
+export function tellProgress(jobUuid: string, chunk?: ProgressNotice['chunk']): Sql {
+  return sql`pg_notify('docket_job_progress', json_build_object('jobId', ${presentJobId(jobUuid)}::text, 'status', status,
+    'cancelRequested', cancel_requested, 'startedAt', started_at, 'summary', json_build_object('total', total,
+    'succeeded', succeeded, 'failed', failed, 'notProcessed', not_processed)
+    ${chunk ? sql`, 'chunk', json_build_object('chunkNo', ${chunk.chunkNo}::int, 'failed', ${chunk.failed}::boolean)` : empty})::text)`;
+}
+
 /**
  * Adds a chunk's counts to its job, ends the job when that was the last, and tells those who wait for it. A paused job stays
  * so until its last chunk; one that is being cancelled ends as `cancelled`. The caller holds the chunk, so each is counted once.
@@ -190,12 +211,16 @@ export async function listJobs(
  */
 export async function countChunk(
   db: Database,
-  tenantId: string,
-  jobUuid: string,
-  counts: Omit<Summary, 'total'>,
-  ttlSeconds: number,
+  params: {
+    tenantId: string;
+    jobUuid: string;
+    chunkNo: number;
+    counts: Omit<Summary, 'total'>;
+    ttlSeconds: number;
+  },
 ): Promise<void> {
-  const { succeeded, failed, notProcessed } = counts;
+  const { tenantId, jobUuid, chunkNo, ttlSeconds } = params;
+  const { succeeded, failed, notProcessed } = params.counts;
   const isLast = sql`succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total`;
   const { rowCount } = await db.query(sql`
     with counted as (
@@ -209,11 +234,13 @@ export async function countChunk(
         completed_at = case when ${isLast} then clock_timestamp() end,
         expires_at = case when ${isLast} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
-      returning completed_at is not null as ended
+      returning completed_at is not null as ended, ${progressColumns}
     ), removed as (
       delete from docket.runnable_jobs
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and (select ended from counted)
     )
-    select ended, case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end from counted`);
+    select ended, ${tellProgress(jobUuid, { chunkNo, failed: failed > 0 })},
+      case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end
+    from counted`);
   if (rowCount !== 1) throw new Error(`Job ${jobUuid} ended while one of its chunks was being applied.`);
 }

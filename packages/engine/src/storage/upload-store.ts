@@ -1,6 +1,7 @@
 import { presentJobId } from '../domain/ids.ts';
 import type { Json } from '../domain/json.ts';
 import type { Database, Pool } from './database.ts';
+import { progressColumns, tellProgress } from './job-store.ts';
 import { hashToCome } from './key-store.ts';
 import { empty, sql } from './sql.ts';
 
@@ -35,9 +36,13 @@ export async function completeUpload(
   { tenantId, jobUuid, total, ordered, ttlSeconds }: Upload & { total: number; ordered: boolean; ttlSeconds: number },
 ): Promise<boolean> {
   const { rowCount } = await db.query(sql`
-    update docket.jobs set total = ${total}, ordered = ordered or ${ordered},
-      expires_at = now() + make_interval(secs => ${ttlSeconds})
-    where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isUploading}`);
+    with completed as (
+      update docket.jobs set total = ${total}, ordered = ordered or ${ordered},
+        expires_at = now() + make_interval(secs => ${ttlSeconds})
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isUploading}
+      returning ${progressColumns}
+    )
+    select ${tellProgress(jobUuid)} from completed`);
   return rowCount === 1;
 }
 

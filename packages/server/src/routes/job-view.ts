@@ -16,6 +16,7 @@ function linksOf(job: Job): Record<string, string> {
     status: `${self}/status`,
     results: `${self}/results`,
     resultsCsv: `${self}/results.csv`,
+    events: `${self}/events`,
   };
   for (const action of actionsOf(job)) links[action] = `${self}/${action}`;
   return links;

@@ -2,6 +2,7 @@ import type { JobStatus } from '@docket/engine';
 import { Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
 import { registerControlRoutes } from './job-control.ts';
+import { registerEventRoute } from './job-events.ts';
 import { registerResultRoutes } from './job-results.ts';
 import { presentJob, presentJobStatus, suggestRetry } from './job-view.ts';
 import { waitForEnd } from './job-wait.ts';
@@ -31,6 +32,7 @@ const { jobId, status, outcome, summary, progress, links } = jobExample;
 export function registerJobRoutes(app: Api, deps: Deps): void {
   registerJobReads(app, deps);
   registerResultRoutes(app, deps);
+  registerEventRoute(app, deps);
   registerControlRoutes(app, deps);
 }
 

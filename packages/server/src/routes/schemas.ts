@@ -120,7 +120,7 @@ export const ResultStatusSchema = textEnum(['succeeded', 'failed', 'not_processe
 export const LinksSchema = Type.Unsafe({
   type: 'object',
   additionalProperties: { type: 'string' },
-  description: 'Paths of what there is beside: self, status, results, resultsCsv, and what can be done now.',
+  description: 'Paths of what there is beside: self, status, results, resultsCsv, events, and what can be done now.',
 });
 
 const progress = Type.Object({
@@ -184,6 +184,7 @@ export const jobExample = {
     status: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/status',
     results: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/results',
     resultsCsv: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/results.csv',
+    events: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/events',
     cancel: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/cancel',
     pause: '/api/v1/jobs/job_0199c1d27c1e7b6a9f652f6f0c1f3a10/pause',
   },
