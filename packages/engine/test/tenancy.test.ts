@@ -62,6 +62,8 @@ async function workOut(tenantId: string): Promise<void> {
   const results = await engine.jobResults({ tenantId, jobId: job.job.jobId, limit: 2 });
   await engine.jobResults({ tenantId, jobId: job.job.jobId, limit: 2, cursor: results.nextCursor ?? undefined });
   await engine.jobResults({ tenantId, jobId: job.job.jobId, limit: 2, status: 'failed' });
+  for (const status of [undefined, 'succeeded', 'failed', 'not_processed'] as const)
+    await engine.jobResults({ tenantId, jobId: job.job.jobId, limit: 2, status, codes: ['not_found'] });
   for await (const rows of engine.streamResults({ tenantId, jobId: job.job.jobId }))
     expect(rows.length).toBeGreaterThan(0);
   const jobs = await engine.listJobs({ tenantId, limit: 1, status: 'completed', collection });
