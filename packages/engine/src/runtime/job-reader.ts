@@ -90,6 +90,8 @@ export class JobReader {
   }
 
   async #waitUntil(look: () => Promise<boolean>, options: WaitOptions): Promise<boolean> {
+    // why: once the engine stops, there is no connection for a look any more
+    if (this.#stopping.signal.aborted) return false;
     const waiting = this.#lookUntil(look, options);
     this.#waits.add(waiting);
     try {
