@@ -106,8 +106,9 @@ export async function startServer(databaseUrl: string) {
     LOG_LEVEL: 'warn',
     PORT: '0',
   };
-  // as `npm start` does
-  const server = await startProcess('../packages/server/src/main.ts', environment, ['--max-semi-space-size=8']);
+  // to look closer: SERVER_FLAGS=--cpu-prof
+  const flags = process.env.SERVER_FLAGS?.split(' ') ?? [];
+  const server = await startProcess('../packages/server/src/main.ts', environment, flags);
   return { ...server, headers: { authorization: `Bearer ${keyOf('default')}` } };
 }
 

@@ -69,8 +69,8 @@ describe('start and stop', () => {
     await runner.stop();
     // nothing runs any more: what is submitted now is there for the step by hand
     const late = await submitJob(['w0'], { note: 'late' });
-    expect(await runner.runOnce()).toBe(1);
-    expect(await runner.runOnce()).toBe(0);
+    expect(await runner.runOnce()).toMatchObject({ applied: 1 });
+    expect(await runner.runOnce()).toEqual({ applied: 0 });
     expect((await ended(late)).status).toBe('completed');
     await live.stop();
     await pool.end();

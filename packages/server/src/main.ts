@@ -1,5 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=8
-import './memory.ts';
+#!/usr/bin/env node
 import closeWithGrace from 'close-with-grace';
 import type { Logger } from 'pino';
 import { ConfigError, readConfig } from './config.ts';

@@ -74,7 +74,7 @@ export function createEngine(options: EngineOptions): Engine {
       );
     }
   }
-  const workers = options.workers ?? 4;
+  const workers = options.workers ?? 3;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
   const connect = (applicationName: string, max: number) =>
     createPool({ url: databaseUrl, max, applicationName, answerTimeoutMs, onIdleError });

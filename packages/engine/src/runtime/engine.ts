@@ -67,7 +67,7 @@ export interface EngineOptions extends TimesToLive {
   poolSize?: number;
   /**
    * Chunks that this process applies at the same time once `startWorkers` was called; from two on, one of these places is kept for
-   * the first chunks of new jobs. Default 4.
+   * the first chunks of new jobs. Default 3.
    */
   workers?: number;
   /** Time a synchronous batch may take, in milliseconds. Default 30,000. */

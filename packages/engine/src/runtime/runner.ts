@@ -24,6 +24,8 @@ export interface RunnerOptions {
 
 /** A worker serves one job for so long before it looks which is next, unless another tenant waits or a job arrives. */
 const sliceMs = 250;
+/** For so long after a job of another tenant arrived, all workers but one look for new jobs only. */
+const calmMs = 100;
 /** Of so many choices of a job, one passes over priorities. */
 const choicesPerAnyPriority = 10;
 /** How often a worker without work looks for itself, in case a notification was lost or another worker died. */
@@ -61,6 +63,7 @@ export class Runner {
   #stopListening: (() => void)[] = [];
   #signals = 0;
   #arrivals = 0;
+  #lastArrival = { tenantId: '', at: Number.NEGATIVE_INFINITY };
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -69,17 +72,16 @@ export class Runner {
   start(): void {
     if (this.#run.active) return;
     const { live, concurrency } = this.#options;
-    const onArrival = () => {
+    const onArrival = (tenantId: string) => {
       this.#arrivals += 1;
+      this.#lastArrival = { tenantId, at: performance.now() };
       this.#wake('starter');
     };
     this.#stopListening = [live.on('docket_runnable', onArrival), live.on('resync', onArrival)];
     const earlier = this.#run.ended;
     const run = { active: true, ended: earlier };
     this.#run = run;
-    const loops = Array.from({ length: concurrency }, (_, place) =>
-      this.#loop(run, place === 0 && concurrency > 1 ? 'starter' : 'worker'),
-    );
+    const loops = Array.from({ length: concurrency }, (_, place) => this.#loop(run, place));
     run.ended = Promise.all([earlier, ...loops]);
   }
 
@@ -93,33 +95,37 @@ export class Runner {
     await run.ended;
   }
 
-  /** Serves the next runnable job for one turn. Gives back how many chunks were applied. */
-  async runOnce(role: Role = 'worker'): Promise<number> {
+  /** Serves the next runnable job for one turn. Gives back how many chunks were applied, and whose they were. */
+  async runOnce(role: Role = 'worker'): Promise<{ applied: number; tenantId?: string }> {
     const except: string[] = [];
     const onlyNew = role === 'starter';
     const anyPriority = Math.random() * choicesPerAnyPriority < 1;
     for (;;) {
       const job = await pickRunnableJob(this.#options.pool, { except, onlyNew, anyPriority });
-      if (!job) return 0;
+      if (!job) return { applied: 0 };
       const applied = await this.#serve(job, role);
-      if (applied > 0) return applied;
+      if (applied > 0) return { applied, tenantId: job.tenantId };
       except.push(job.jobUuid);
     }
   }
 
-  async #loop(run: Run, role: Role): Promise<void> {
+  async #loop(run: Run, place: number): Promise<void> {
     let failures = 0;
+    let servedTenant: string | undefined;
     while (run.active) {
       const seen = this.#signals;
+      const giveWayMs = place > 1 ? this.#giveWayMs(servedTenant) : 0;
+      const role = (place === 0 && this.#options.concurrency > 1) || giveWayMs > 0 ? 'starter' : 'worker';
       try {
-        const applied = await this.runOnce(role);
+        const { applied, tenantId } = await this.runOnce(role);
         failures = 0;
-        if (applied === 0) await this.#sleep(run, role, seen, this.#restMs());
+        if (applied === 0) await this.#sleep(run, role, seen, giveWayMs > 0 ? giveWayMs : this.#restMs());
+        else if (role === 'worker') servedTenant = tenantId;
       } catch (error) {
         failures += 1;
         if (failures === 1)
           this.#options.logger.warn({ err: error }, 'a worker cannot reach the database; it keeps trying');
-        await this.#sleep(run, role, this.#signals, backoff(failures));
+        await this.#sleep(run, 'worker', this.#signals, backoff(failures));
       }
     }
   }
@@ -193,6 +199,13 @@ export class Runner {
       tx.commit(),
     ]);
     return { collection: chunk.collection, ...counts };
+  }
+
+  /** How long one of several workers is to leave the machine to the job of another tenant that arrived just now. */
+  #giveWayMs(servedTenant: string | undefined): number {
+    const { tenantId, at } = this.#lastArrival;
+    if (servedTenant === undefined || tenantId === servedTenant) return 0;
+    return Math.max(0, at + calmMs - performance.now());
   }
 
   /** Time until a chunk that was put off is due, or until it is time to look for work. */

@@ -68,7 +68,7 @@ export async function resumePausedJob(db: Database, tenantId: string, jobUuid: s
       insert into docket.runnable_jobs (tenant_id, job_id, priority)
       select ${tenantId}, ${jobUuid}::uuid, priority from resumed
     )
-    select ${tellProgress(jobUuid)}, pg_notify('docket_runnable', '') from resumed`);
+    select ${tellProgress(jobUuid)}, pg_notify('docket_runnable', ${tenantId}) from resumed`);
   return rowCount === 1;
 }
 

@@ -116,7 +116,7 @@ export async function makeRunnable(db: Database, tenantId: string, jobUuid: stri
   await Promise.all([
     db.query(sql`insert into docket.runnable_jobs (tenant_id, job_id, priority)
       values (${tenantId}, ${jobUuid}, ${priorities.indexOf(priority)})`),
-    db.query(sql`select pg_notify('docket_runnable', '')`),
+    db.query(sql`select pg_notify('docket_runnable', ${tenantId})`),
   ]);
 }
 

@@ -3,7 +3,7 @@ import { Client } from './client.ts';
 import type { Database, Pool, QueryResult, Transaction } from './database.ts';
 import { failureKind } from './errors.ts';
 import { LostConnections } from './lost-connections.ts';
-import type { Sql } from './sql.ts';
+import { arrayLiteral, type Sql } from './sql.ts';
 
 const { builtins } = pg.types;
 
@@ -16,7 +16,7 @@ const parsers = new Map<number, (text: string) => unknown>([
 ]);
 
 function rfc3339(text: string): string {
-  if (text.endsWith('+00')) return `${text.slice(0, -3).replace(' ', 'T')}Z`;
+  if (text.endsWith('+00')) return `${text.slice(0, 10)}T${text.slice(11, -3)}Z`;
   const parts = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?([+-]\d\d)(:\d\d)?$/.exec(text);
   if (!parts) return text;
   const [, day, time, fraction = '', hours, minutes = ':00'] = parts;
@@ -45,7 +45,8 @@ function nameOf(text: string): string | undefined {
 }
 
 async function send<Row>(client: pg.PoolClient | pg.Pool, statement: Sql): Promise<QueryResult<Row>> {
-  const { text, values } = statement;
+  const { text } = statement;
+  const values = statement.values.map((value) => (Array.isArray(value) ? (arrayLiteral(value) ?? value) : value));
   const name = values.length > 0 ? nameOf(text) : undefined;
   const result = await client.query<never>(name ? { name, text, values } : { text, values });
   return { rows: result.rows as Row[], rowCount: result.rowCount ?? 0 };
