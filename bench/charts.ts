@@ -19,7 +19,8 @@ function draw(option: echarts.EChartsCoreOption): string {
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
-  return svg;
+  // hover styles are nothing for a picture
+  return svg.replace(/<style[\s\S]*?<\/style>\n?/, '').replace(/ class="[^"]*"/g, '');
 }
 
 const title = (content: string) => ({

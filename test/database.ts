@@ -9,7 +9,12 @@ export async function createDatabase(): Promise<{ url: string; drop(): Promise<v
   await onServer(base, `create database ${name}`);
   const url = new URL(base);
   url.pathname = `/${name}`;
-  return { url: url.href, drop: () => onServer(base, `drop database if exists ${name} with (force)`) };
+  const drop = async () => {
+    // why not by force at once: connections that are just being closed would be told, with nobody left to hear it
+    const closed = await onServer(base, `drop database ${name}`).catch(() => 'still in use');
+    if (closed === 'still in use') await onServer(base, `drop database if exists ${name} with (force)`);
+  };
+  return { url: url.href, drop };
 }
 
 async function onServer(url: string, statement: string): Promise<void> {

@@ -163,14 +163,14 @@ export interface Engine {
    */
   submit(submission: Submission): Promise<SubmitOutcome>;
   /**
-   * Takes a job's items as they come, with flat memory: the source is read no faster than its items are stored. The job runs once
+   * Takes a job's items as they come, one by one or in lists, with flat memory: the source is read no faster than its items are stored. The job runs once
    * the source has ended; when the source fails, the job is `failed` and nothing was applied. An error thrown by the source is
    * thrown again, a RequestError with `extra.jobId` where there is a job. Also throws `batch_empty`, `batch_too_large`,
    * `unknown_collection`, `idempotency_key_reused`, `idempotency_in_progress`, `job_conflict` (ended while items came).
    */
   submitStream(
     submission: StreamSubmission,
-    source: AsyncIterable<StreamedItem>,
+    source: AsyncIterable<StreamedItem | readonly StreamedItem[]>,
   ): Promise<Extract<SubmitOutcome, { kind: 'job' }>>;
   /** Applies exactly a finished dry run as a new job; asked again it gives the same job. Throws `job_not_found`, `job_conflict`. */
   applyPreview(caller: Caller, jobId: string): Promise<Job>;

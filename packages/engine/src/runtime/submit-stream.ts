@@ -57,7 +57,7 @@ export class Uploads {
 export async function submitStream(
   deps: StreamDeps,
   submission: StreamSubmission,
-  source: AsyncIterable<StreamedItem>,
+  source: AsyncIterable<StreamedItem | readonly StreamedItem[]>,
 ): Promise<StreamOutcome> {
   const { pool, limits, settings } = deps;
   const { tenantId, idempotency } = submission;
@@ -69,13 +69,18 @@ export async function submitStream(
   const end = taken ? () => {} : deps.uploads.begin();
   let received = 0;
   try {
-    for await (const one of source) {
-      received += 1;
-      // why not stopped: only its end tells whether a repeated request is the same one
-      if (taken) continue;
-      if (received > limits.streamItems) throw tooLarge(limits.streamItems);
-      if (received === 1) taken = await upload.start();
-      if (!taken) await upload.add('line' in one ? failedItem(one) : one);
+    for await (const part of source) {
+      for (const one of Array.isArray(part) ? (part as readonly StreamedItem[]) : [part as StreamedItem]) {
+        received += 1;
+        // why not stopped: only its end tells whether a repeated request is the same one
+        if (taken) continue;
+        if (received > limits.streamItems) throw tooLarge(limits.streamItems);
+        if (received === 1) taken = await upload.start();
+        if (taken) continue;
+        const storing = upload.add('line' in one ? failedItem(one) : one);
+        // why: to wait for nothing a million times takes as long as to store them
+        if (storing) await storing;
+      }
     }
     if (taken) return await replay(deps, submission, taken);
     if (received === 0) {
@@ -164,11 +169,12 @@ class Upload {
     return undefined;
   }
 
-  async add(item: Item): Promise<void> {
+  /** Gives back what has to be waited for before the next one, if anything. */
+  add(item: Item): Promise<void> | undefined {
     if (!item.verdict) this.#ids.add(item.id);
     this.#items.push(item);
     this.#characters += charactersOf(item);
-    if (this.#items.length === chunkItems || this.#characters > chunkCharacters) await this.#store();
+    return this.#items.length === chunkItems || this.#characters > chunkCharacters ? this.#store() : undefined;
   }
 
   /** Stores the chunk at hand while the next one is filled; waits for the one before. */

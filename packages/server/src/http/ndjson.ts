@@ -7,37 +7,70 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const mark = '\uFEFF';
 
 /**
- * Reads one item from each line. Empty lines are skipped, and a line that holds no item is given as broken. Throws
- * `malformed_body` where the bytes are no UTF-8, `batch_too_large` for a line that passes every bound.
+ * Reads one item from each line, and gives those that came together as one list. Empty lines are skipped, and a line that holds no item
+ * is given as broken. Throws `malformed_body` where the bytes are no UTF-8, `batch_too_large` for a line that passes every bound, once
+ * the items before it were taken.
  */
-export async function* readNdjson(bytes: AsyncIterable<Buffer>, rules: ItemRules): AsyncGenerator<StreamedItem> {
+export async function* readNdjson(bytes: AsyncIterable<Buffer>, rules: ItemRules): AsyncGenerator<StreamedItem[]> {
   const { streamLineBytes } = rules.limits;
   let line = 0;
   let begun: Buffer[] = [];
   let begunBytes = 0;
-  const take = (end: Buffer): StreamedItem | undefined => {
+  const readLines = (end: Buffer): { items: StreamedItem[]; error?: unknown } => {
     const whole = begun.length === 0 ? end : Buffer.concat([...begun, end]);
     begun = [];
     begunBytes = 0;
-    line += 1;
-    refuseAbove(whole.length, streamLineBytes, line);
-    return readLine(whole, line, rules);
+    const items: StreamedItem[] = [];
+    try {
+      for (const text of decodedLines(whole, line + 1)) {
+        line += 1;
+        const length = bytesOf(text, rules.limits.itemBytes);
+        refuseAbove(length, streamLineBytes, line);
+        const item = readLine(line === 1 && text.startsWith(mark) ? text.slice(1) : text, length, line, rules);
+        if (item) items.push(item);
+      }
+      return { items };
+    } catch (error) {
+      return { items, error };
+    }
   };
   for await (const piece of bytes) {
-    let start = 0;
-    for (let end = piece.indexOf(newline); end !== -1; end = piece.indexOf(newline, start)) {
-      const item = take(piece.subarray(start, end));
-      if (item) yield item;
-      start = end + 1;
+    const lastEnd = piece.lastIndexOf(newline);
+    if (lastEnd !== -1) {
+      const { items, error } = readLines(piece.subarray(0, lastEnd));
+      if (items.length > 0) yield items;
+      if (error) throw error;
     }
-    if (start === piece.length) continue;
-    begun.push(piece.subarray(start));
-    begunBytes += piece.length - start;
+    if (lastEnd + 1 === piece.length) continue;
+    begun.push(piece.subarray(lastEnd + 1));
+    begunBytes += piece.length - lastEnd - 1;
     refuseAbove(begunBytes, streamLineBytes, line + 1);
   }
   if (begunBytes === 0) return;
-  const item = take(Buffer.alloc(0));
-  if (item) yield item;
+  const { items, error } = readLines(Buffer.alloc(0));
+  if (items.length > 0) yield items;
+  if (error) throw error;
+}
+
+/** Lines of text, decoded together where they are UTF-8. Throws `malformed_body` at the line that is not. */
+function* decodedLines(bytes: Buffer, firstLine: number): Generator<string> {
+  let text: string | undefined;
+  try {
+    text = utf8.decode(bytes);
+  } catch {
+    text = undefined;
+  }
+  if (text !== undefined) return yield* text.split('\n');
+  for (let line = firstLine, start = 0; ; line++) {
+    const end = bytes.indexOf(newline, start);
+    yield decode(bytes.subarray(start, end === -1 ? bytes.length : end), line);
+    start = end + 1;
+  }
+}
+
+/** The text's bytes, where they may be more than `limit`. */
+function bytesOf(text: string, limit: number): number {
+  return text.length * 3 > limit ? Buffer.byteLength(text) : text.length;
 }
 
 function refuseAbove(length: number, limit: number, line: number): void {
@@ -46,8 +79,7 @@ function refuseAbove(length: number, limit: number, line: number): void {
   throw new RequestError('batch_too_large', message, { limit });
 }
 
-function readLine(bytes: Buffer, line: number, rules: ItemRules): StreamedItem | undefined {
-  const text = decode(bytes, line);
+function readLine(text: string, bytes: number, line: number, rules: ItemRules): StreamedItem | undefined {
   if (text.trim() === '') return undefined;
   let value: Json;
   try {
@@ -61,22 +93,20 @@ function readLine(bytes: Buffer, line: number, rules: ItemRules): StreamedItem |
   }
   const item = parseStreamedItem(rules, value, line);
   const { itemBytes } = rules.limits;
-  if (bytes.length <= itemBytes || 'line' in item) return item;
+  if (bytes <= itemBytes || 'line' in item) return item;
   return {
     line,
-    message: `The item has ${bytes.length} bytes; an item may have ${itemBytes}.`,
+    message: `The item has ${bytes} bytes; an item may have ${itemBytes}.`,
     id: item.id,
     ref: item.ref,
   };
 }
 
 function decode(bytes: Buffer, line: number): string {
-  let text: string;
   try {
-    text = utf8.decode(bytes);
+    return utf8.decode(bytes);
   } catch {
     const message = `The stream is not valid UTF-8 (line ${line}, ${placeOfBadByte(bytes)}). Send it in UTF-8. Nothing was applied.`;
     throw new RequestError('malformed_body', message);
   }
-  return line === 1 && text.startsWith(mark) ? text.slice(1) : text;
 }

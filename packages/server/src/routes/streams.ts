@@ -59,10 +59,11 @@ export async function answerStream(
     const hash = createHash('sha256').update(
       JSON.stringify([operation, collection.name, body.type, keptOptions(options)]),
     );
-    const bytes = hashed(body.read(deps.closing), hash);
-    const items = body.type === 'text/csv' ? readCsv(bytes, rules) : readNdjson(bytes, rules);
     const header = request.headers['idempotency-key'];
     const key = header === undefined ? undefined : parseIdempotencyKey(header, engine.limits.textLength);
+    const read = body.read(deps.closing);
+    const bytes = key === undefined ? read : hashed(read, hash);
+    const items = body.type === 'text/csv' ? readCsv(bytes, rules) : readNdjson(bytes, rules);
     const { job, replayed } = await engine.submitStream(
       {
         ...request.caller,
