@@ -36,17 +36,19 @@ async function pickOnce(
   pool: Pool,
   { except, onlyNew, anyPriority }: PickOptions,
 ): Promise<{ picked: PickedJob | undefined; waiting: boolean }> {
-  const eligible = sql`not (job_id = any(${except}::uuid[])) ${onlyNew ? sql`and not served` : empty}`;
   const byPriority = anyPriority ? empty : sql`priority desc,`;
+  const isNew = onlyNew ? sql`not served` : sql`true`;
+  const eligible = sql`${isNew} and not (job_id = any(${except}::uuid[]))`;
   return await pool.transaction(async (tx) => {
     const [, picked, waiting] = await Promise.all([
       tx.query(sql`set local synchronous_commit = off`),
       // why the recursion: it steps from tenant to tenant through the index, however many jobs each of them has
       tx.query<{ tenant_id: string; job_id: string; others_wait: boolean }>(sql`
         with recursive waiting_tenants as (
-          (select tenant_id from docket.runnable_jobs order by tenant_id limit 1)
+          (select tenant_id from docket.runnable_jobs where ${isNew} order by tenant_id limit 1)
           union all
-          select (select r.tenant_id from docket.runnable_jobs r where r.tenant_id > w.tenant_id order by r.tenant_id limit 1)
+          select (
+            select r.tenant_id from docket.runnable_jobs r where r.tenant_id > w.tenant_id and ${isNew} order by r.tenant_id limit 1)
           from waiting_tenants w where w.tenant_id is not null
         ), first_jobs as (
           select w.tenant_id, first.job_id, first.priority, first.served_at, turn.served_at as tenant_served_at
