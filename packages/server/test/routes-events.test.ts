@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { waitUntil } from '../../engine/test/wait-until.ts';
 import { createCases, type Served, serve } from './served.ts';
 
@@ -80,11 +80,15 @@ async function hold(caseId: string): Promise<() => Promise<void>> {
   const holder = await sql.connect();
   await holder.query('begin');
   await holder.query('select 1 from docket.cases where case_id = $1 for update', [caseId]);
-  return async () => {
+  letGo = async () => {
+    letGo = async () => {};
     await holder.query('rollback');
     holder.release();
   };
+  return () => letGo();
 }
+let letGo = async () => {};
+afterEach(() => letGo());
 
 describe('GET /jobs/{id}/events', () => {
   test('tells progress at once, failures as they happen, and the end', async () => {

@@ -110,10 +110,11 @@ class Place {
 }
 
 async function* stream(watch: JobWatch, place: Place, ending: AbortSignal): AsyncGenerator<JobEvent> {
-  let next = 0;
-  let toldVersion = -1;
-  let tellAt = 0;
   await watch.ready;
+  let next = 0;
+  let toldVersion = watch.version;
+  let tellAt = performance.now() + progressEveryMs;
+  if (!watch.ended && !watch.gone) yield { kind: 'progress', id: place.id(), job: watch.job };
   while (!ending.aborted) {
     const { version } = watch;
     for (; next < watch.decided.length && !ending.aborted; next++) {
