@@ -33,7 +33,7 @@ test('what has expired is removed in the background, and counted', async () => {
   await sendNow(server.databaseUrl, 'expiry');
   const lines: string[] = [];
   const metrics = createMetrics();
-  const tasks = [expiryTask(server.engine, metrics, logTo(lines))];
+  const tasks = [expiryTask({ engine: server.engine, metrics, logger: logTo(lines), jobTtlSeconds: undefined })];
   const background = startBackground({ databaseUrl: server.databaseUrl, logger: logTo(lines), tasks });
   onTestFinished(() => background.stop());
   await waitUntil(() => lines.length > 0, 'the task has run');
