@@ -97,6 +97,7 @@ create table docket.jobs (
   cancel_requested boolean not null default false,
   retry_only text,
   received integer not null default 0,
+  callback_url text,
   constraint jobs_pkey PRIMARY KEY (tenant_id, job_id),
   constraint jobs_cancelled_on_request CHECK (((status <> 'cancelled'::text) OR cancel_requested)),
   constraint jobs_cancelling_runs CHECK (((NOT cancel_requested) OR (status = ANY (ARRAY['running'::text, 'cancelled'::text])))),

@@ -90,3 +90,48 @@ create table docket.tenants (
   constraint tenants_pkey PRIMARY KEY (tenant_id),
   constraint tenants_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
+
+create table docket.webhook_deliveries (
+  tenant_id text not null,
+  endpoint_id uuid not null,
+  event_id uuid not null,
+  lane text not null,
+  url text,
+  type text not null,
+  data json not null,
+  occurred_at timestamp with time zone not null,
+  traceparent text,
+  state text not null default 'pending'::text,
+  next_attempt_at timestamp with time zone,
+  tries integer not null default 0,
+  first_failed_at timestamp with time zone,
+  attempts jsonb not null default '[]'::jsonb,
+  constraint webhook_deliveries_pkey PRIMARY KEY (tenant_id, endpoint_id, event_id),
+  constraint webhook_deliveries_pending_has_next CHECK (((state = 'pending'::text) = (next_attempt_at IS NOT NULL))),
+  constraint webhook_deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text]))),
+  constraint webhook_deliveries_tries_check CHECK ((tries >= 0))
+);
+CREATE INDEX webhook_deliveries_by_time ON docket.webhook_deliveries USING btree (occurred_at);
+CREATE INDEX webhook_deliveries_due ON docket.webhook_deliveries USING btree (tenant_id, lane, next_attempt_at) WHERE (next_attempt_at IS NOT NULL);
+
+create table docket.webhook_endpoints (
+  tenant_id text not null,
+  endpoint_id uuid not null,
+  url text,
+  events text[] not null,
+  envelope text not null,
+  enabled boolean not null,
+  disabled_reason text,
+  secret text not null,
+  old_secret text,
+  old_secret_until timestamp with time zone,
+  failing_since timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint webhook_endpoints_pkey PRIMARY KEY (tenant_id, endpoint_id),
+  constraint webhook_endpoints_envelope_check CHECK ((envelope = ANY (ARRAY['standard'::text, 'cloudevents'::text]))),
+  constraint webhook_endpoints_has_url CHECK (((url IS NULL) = (endpoint_id = '00000000-0000-0000-0000-000000000000'::uuid))),
+  constraint webhook_endpoints_old_secret_ends CHECK (((old_secret IS NULL) = (old_secret_until IS NULL))),
+  constraint webhook_endpoints_reason_when_disabled CHECK (((disabled_reason IS NULL) OR (NOT enabled))),
+  constraint webhook_endpoints_url_check CHECK (((char_length(url) >= 1) AND (char_length(url) <= 2048)))
+);

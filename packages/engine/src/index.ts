@@ -71,6 +71,7 @@ export type {
   Caller,
   CollectionMount,
   DecidedItems,
+  Effect,
   Engine,
   EngineLogger,
   EngineOptions,
@@ -88,5 +89,5 @@ export type { Database, Pool, QueryResult, Transaction } from './storage/databas
 export { asRequestError } from './storage/errors.ts';
 export type { RetryChoice } from './storage/job-store.ts';
 export { type MigrationSet, SchemaError } from './storage/migrate.ts';
-export { join, type Sql, sql } from './storage/sql.ts';
+export { empty, join, type Sql, sql } from './storage/sql.ts';
 export { jsonKind, TableError } from './storage/table-check.ts';

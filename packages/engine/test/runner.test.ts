@@ -50,6 +50,7 @@ describe('start and stop', () => {
       keyTtlSeconds: 60,
       jobTtlSeconds: 60,
       onDecided() {},
+      tellEffect: () => undefined,
     };
     const runner = new Runner(options);
     const stops: Promise<void>[] = [];

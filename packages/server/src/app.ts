@@ -28,7 +28,9 @@ import { registerCaseTypeRoutes } from './routes/case-types.ts';
 import { registerCaseRoutes } from './routes/cases.ts';
 import { registerJobRoutes } from './routes/jobs.ts';
 import { registerRecordRoutes } from './routes/records.ts';
+import { registerWebhookRoutes } from './routes/webhooks.ts';
 import { version } from './version.ts';
+import { defaultPolicy, type TargetPolicy } from './webhooks/targets.ts';
 
 export interface AppOptions {
   engine: Engine;
@@ -40,6 +42,8 @@ export interface AppOptions {
   publicUrl?: string;
   /** Origins whose pages may call the API; none by default. */
   corsOrigins?: readonly string[];
+  /** Where webhooks may go. Default: public addresses, ports 80 and 443. */
+  webhookTargets?: TargetPolicy;
 }
 
 /** The server, not yet listening. Builds and registers, and does nothing else: no database, no environment, no files. */
@@ -47,7 +51,8 @@ export async function buildApp(options: AppOptions): Promise<Api> {
   const { engine, keys } = options;
   const metrics = options.metrics ?? createMetrics();
   const closing = new AbortController();
-  const deps: Deps = { engine, pool: engine.pool, metrics, closing: closing.signal };
+  const webhookTargets = options.webhookTargets ?? defaultPolicy;
+  const deps: Deps = { engine, pool: engine.pool, metrics, closing: closing.signal, webhookTargets };
   const problems: ProblemOptions = { publicUrl: options.publicUrl, bodyBytes: engine.limits.bodyBytes };
   const app: Api = Fastify({
     ...(options.logger ? { loggerInstance: options.logger } : {}),
@@ -97,6 +102,7 @@ export async function buildApp(options: AppOptions): Promise<Api> {
       registerJobRoutes(api, deps);
       registerBulkJobRoutes(api, deps);
       registerCaseTypeRoutes(api, deps);
+      registerWebhookRoutes(api, deps);
       registerLimitsRoute(api, deps);
     },
     { prefix: '/api/v1' },

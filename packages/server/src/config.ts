@@ -19,6 +19,8 @@ export interface Settings extends TimesToLive, Pick<EngineOptions, 'poolSize' | 
   publicUrl?: string;
   /** Origins whose pages may call the API from a browser: https://desk.example.com. None by default. */
   corsOrigins?: readonly string[];
+  /** Ports that webhooks are sent to. Default: 80 and 443. */
+  webhookPorts?: readonly number[];
 }
 
 export interface Config {
@@ -31,6 +33,8 @@ export interface Config {
   /** Undefined: the sample data on a new embedded database, else nothing. */
   seed: (typeof seeds)[number] | undefined;
   logLevel: (typeof logLevels)[number];
+  /** Webhooks may go to loopback and private addresses, and to any port. */
+  webhooksAllowPrivate: boolean;
   settings: Settings;
 }
 
@@ -54,6 +58,7 @@ export async function readConfig(env: Environment, directory: string): Promise<C
     roles: new Set(read.list('DOCKET_ROLES', roles) ?? roles),
     seed: read.choice('DOCKET_SEED', seeds),
     logLevel: read.choice('LOG_LEVEL', logLevels) ?? 'info',
+    webhooksAllowPrivate: read.choice('DOCKET_WEBHOOKS_ALLOW_PRIVATE', ['true', 'false'] as const) === 'true',
     settings: await readSettings(read.text('DOCKET_CONFIG'), directory, problems),
   };
   if (problems.length > 0) throw new ConfigError(problems.join('\n'));
@@ -122,6 +127,7 @@ async function readSettings(name: string | undefined, directory: string, problem
 const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1;
 const isOrigin = (value: unknown) =>
   typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value;
+const isPort = (value: unknown) => isCount(value) && (value as number) <= 65_535;
 const count = [isCount, 'must be a whole number from 1'] as const;
 
 const settingRules: Record<keyof Settings, readonly [(value: unknown) => boolean, string]> = {
@@ -132,6 +138,7 @@ const settingRules: Record<keyof Settings, readonly [(value: unknown) => boolean
     (value) => Array.isArray(value) && value.every(isOrigin),
     'must be a list of origins such as https://desk.example.com',
   ],
+  webhookPorts: [(value) => Array.isArray(value) && value.every(isPort), 'must be a list of ports such as 443'],
   poolSize: count,
   workers: count,
   syncBudgetMs: count,

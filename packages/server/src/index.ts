@@ -9,3 +9,5 @@ export { describeApi } from './http/openapi.ts';
 export { ApiError, type ProblemCode, problemCodes, problemKinds } from './http/problems.ts';
 export { seedIncidents } from './incidents/seed.ts';
 export { firstTenant, type RunningServer, startServer } from './server.ts';
+export { Deliverer, type DelivererOptions } from './webhooks/deliverer.ts';
+export { recordEvents } from './webhooks/outbox.ts';

@@ -12,6 +12,9 @@ import { collections } from './collections/index.ts';
 import type { Config } from './config.ts';
 import { collectProcessMetrics, createMetrics } from './http/metrics.ts';
 import { seedIncidents } from './incidents/seed.ts';
+import { Deliverer } from './webhooks/deliverer.ts';
+import { recordEvents } from './webhooks/outbox.ts';
+import { defaultPolicy } from './webhooks/targets.ts';
 
 /** The tenant of the first key and of the sample data. */
 export const firstTenant = 'default';
@@ -52,7 +55,11 @@ async function startParts(
   started: (() => Promise<unknown>)[],
   stop: () => Promise<void>,
 ): Promise<RunningServer> {
-  const { collections: ownCollections, publicUrl, corsOrigins, ...engineSettings } = config.settings;
+  const { collections: ownCollections, publicUrl, corsOrigins, webhookPorts, ...engineSettings } = config.settings;
+  const webhookTargets = {
+    allowPrivate: config.webhooksAllowPrivate,
+    ports: webhookPorts ?? defaultPolicy.ports,
+  };
   let databaseUrl = config.databaseUrl;
   let newDatabase = false;
   if (databaseUrl === undefined) {
@@ -68,6 +75,7 @@ async function startParts(
     databaseUrl,
     logger,
     collections: [...collections, ...(ownCollections ?? [])],
+    recordEffect: recordEvents,
     onDecided: ({ collection, succeeded, failed, notProcessed }) => {
       metrics.countItems(collection, 'succeeded', succeeded);
       metrics.countItems(collection, 'failed', failed);
@@ -85,6 +93,7 @@ async function startParts(
     keys: new ApiKeys(engine.pool),
     logger,
     metrics,
+    webhookTargets,
     ...(publicUrl === undefined ? {} : { publicUrl }),
     ...(corsOrigins === undefined ? {} : { corsOrigins }),
   });
@@ -93,8 +102,12 @@ async function startParts(
   await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
   started.push(() => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]));
   if (isWorker) {
-    const background = startBackground({ databaseUrl, logger, tasks: [expiryTask(engine, metrics, logger)] });
+    const expiry = expiryTask({ engine, metrics, logger, jobTtlSeconds: engineSettings.jobTtlSeconds });
+    const background = startBackground({ databaseUrl, logger, tasks: [expiry] });
     started.push(() => background.stop());
+    const deliverer = new Deliverer({ engine, logger, metrics, policy: webhookTargets });
+    deliverer.start();
+    started.push(() => deliverer.stop());
   }
   return {
     url: urlOf(app.server.address() as AddressInfo),

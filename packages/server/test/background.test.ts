@@ -33,7 +33,7 @@ test('what has expired is removed in the background, and counted', async () => {
   await sendNow(server.databaseUrl, 'expiry');
   const lines: string[] = [];
   const metrics = createMetrics();
-  const tasks = [expiryTask(server.engine, metrics, logTo(lines))];
+  const tasks = [expiryTask({ engine: server.engine, metrics, logger: logTo(lines), jobTtlSeconds: undefined })];
   const background = startBackground({ databaseUrl: server.databaseUrl, logger: logTo(lines), tasks });
   onTestFinished(() => background.stop());
   await waitUntil(() => lines.length > 0, 'the task has run');
@@ -41,6 +41,26 @@ test('what has expired is removed in the background, and counted', async () => {
   const { body } = await server.call('GET', '/api/v1/jobs');
   expect(body.items).toEqual([]);
   expect(await metrics.registry.metrics()).toContain('docket_removed_total{kind="jobs"} 1');
+});
+
+test('deliveries of webhooks are removed a week after their event, those that wait too', async () => {
+  const server = await serve();
+  onTestFinished(() => server.stop());
+  const hook = { url: 'https://example.com/', events: ['cases.updated'] };
+  const { body } = await server.call('POST', '/api/v1/webhooks', hook);
+  await createCases(server, ['A']);
+  await createCases(server, ['B']);
+  const path = `/api/v1/webhooks/${body.webhookId}/deliveries`;
+  const [kept, old] = (await server.call('GET', path)).body.items;
+  await server.engine.pool.query(sql`
+    update docket.webhook_deliveries set occurred_at = now() - interval '7 days 1 minute'
+    where event_id = ${old.deliveryId.slice(4)}::uuid`);
+  const metrics = createMetrics();
+  const task = expiryTask({ engine: server.engine, metrics, logger: logTo([]), jobTtlSeconds: 60 });
+  await task.run(new AbortController().signal);
+  const left = (await server.call('GET', path)).body.items as { deliveryId: string }[];
+  expect(left.map(({ deliveryId }) => deliveryId)).toEqual([kept.deliveryId]);
+  expect(await metrics.registry.metrics()).toContain('docket_removed_total{kind="deliveries"} 1');
 });
 
 test('it says so when it cannot start, and a task that fails ends nothing', async () => {

@@ -30,6 +30,7 @@ describe('the configuration', () => {
       roles: new Set(['api', 'worker']),
       seed: undefined,
       logLevel: 'info',
+      webhooksAllowPrivate: false,
       settings: {},
     });
   });

@@ -265,7 +265,8 @@ describe('options', () => {
   });
 
   it.each([
-    ['callbackUrl=x', 400, 'unknown_option'],
+    ['callbackUrl=x', 400, 'malformed_body'],
+    ['callbackUrl=http%3A%2F%2F10.0.0.1%2F', 422, 'validation_failed'],
     ['mode=sync', 400, 'unknown_option'],
     ['dryRun=maybe', 400, 'invalid_parameter'],
     ['maxErrors=0', 400, 'invalid_parameter'],

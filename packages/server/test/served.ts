@@ -4,6 +4,8 @@ import { createDatabase } from '../../../test/database.ts';
 import { ApiKeys, createApiKey, ensureFirstKey } from '../src/api-keys.ts';
 import { buildApp } from '../src/app.ts';
 import { collections } from '../src/collections/index.ts';
+import { recordEvents } from '../src/webhooks/outbox.ts';
+import { defaultPolicy, type TargetPolicy } from '../src/webhooks/targets.ts';
 import { type Call, callerOf } from './call.ts';
 
 const silent = { info: () => {}, warn: () => {}, error: () => {} };
@@ -25,17 +27,29 @@ export interface ServeOptions extends Partial<EngineOptions> {
   /** Jobs stay pending. */
   withoutWorkers?: boolean;
   corsOrigins?: readonly string[];
+  webhookTargets?: TargetPolicy;
 }
 
 /** The whole server over HTTP on a database of its own. */
-export async function serve({ withoutWorkers, corsOrigins = [], ...options }: ServeOptions = {}): Promise<Served> {
+export async function serve({
+  withoutWorkers,
+  corsOrigins = [],
+  webhookTargets = defaultPolicy,
+  ...options
+}: ServeOptions = {}): Promise<Served> {
   const database = await createDatabase();
-  const engine = createEngine({ databaseUrl: database.url, collections, logger: silent, ...options });
+  const engine = createEngine({
+    databaseUrl: database.url,
+    collections,
+    logger: silent,
+    recordEffect: recordEvents,
+    ...options,
+  });
   await engine.migrate([migrations]);
   await engine.checkTables();
   if (!withoutWorkers) await engine.startWorkers();
   const key = (await ensureFirstKey(engine.pool, 'default', undefined)) as string;
-  const app = await buildApp({ engine, keys: new ApiKeys(engine.pool), corsOrigins });
+  const app = await buildApp({ engine, keys: new ApiKeys(engine.pool), corsOrigins, webhookTargets });
   await app.listen({ port: 0 });
   const base = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   let stopped: Promise<void> | undefined;

@@ -33,6 +33,8 @@ export interface BatchOptions {
   return: 'representation' | 'minimal' | undefined;
   priority: Priority;
   label: string | undefined;
+  /** An http or https URL to tell the job's end to; kept with the job for the program around the engine, which is the one to call. */
+  callbackUrl: string | undefined;
 }
 
 export const priorities = ['low', 'normal', 'high'] as const;
@@ -105,8 +107,10 @@ const defaultOptions: BatchOptions = {
   return: undefined,
   priority: 'normal',
   label: undefined,
+  callbackUrl: undefined,
 };
 
+const urlLength = 2_048;
 /** What PostgreSQL's `integer` holds. */
 const greatestInteger = 2_147_483_647;
 
@@ -136,6 +140,10 @@ const optionRules: Record<keyof BatchOptions, OptionRule> = {
     typeof value === 'string' && value.length > 0 && value.length <= limits.textLength
       ? undefined
       : `must be text of 1 to ${limits.textLength} characters`,
+  callbackUrl: (value) =>
+    typeof value === 'string' && value.length <= urlLength && URL.canParse(value) && /^https?:/i.test(value)
+      ? undefined
+      : `must be an http or https URL of at most ${urlLength} characters`,
 };
 
 /** Reads batch options. Throws `unknown_option` that names the first unknown one, `malformed_body` for a wrong value. */

@@ -4,6 +4,7 @@ import { isTerminal, isUploading, type Job } from '../domain/job.ts';
 import { cancelPendingChunks } from '../storage/chunk-store.ts';
 import { lockStatus, pauseOpenJob, removeJob, requestCancel, resumePausedJob } from '../storage/control-store.ts';
 import type { Pool } from '../storage/database.ts';
+import type { TellEffect } from './effects.ts';
 import type { Caller, DecidedItems } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 
@@ -12,11 +13,12 @@ export interface ControlDeps {
   jobs: JobReader;
   jobTtlSeconds: number;
   onDecided: (items: DecidedItems) => void;
+  tellEffect: TellEffect;
 }
 
 /** Cancels what is not being applied at this moment; see `Engine.cancelJob`. */
 export async function cancelJob(
-  { pool, jobs, jobTtlSeconds: ttlSeconds, onDecided }: ControlDeps,
+  { pool, jobs, jobTtlSeconds: ttlSeconds, onDecided, tellEffect }: ControlDeps,
   { tenantId }: Caller,
   jobId: string,
 ): Promise<Job> {
@@ -24,11 +26,10 @@ export async function cancelJob(
   const jobUuid = parseJobId(jobId) as string;
   const notProcessed = await pool.transaction(async (tx) => {
     const items = await cancelPendingChunks(tx, tenantId, jobUuid);
-    const [open] = await Promise.all([
-      requestCancel(tx, tenantId, jobUuid, { cancelledItems: items, ttlSeconds }),
-      tx.commit(),
-    ]);
-    return open ? items : undefined;
+    // why not sent together: a job that had ended before is not ended by this
+    if (!(await requestCancel(tx, tenantId, jobUuid, { cancelledItems: items, ttlSeconds }))) return undefined;
+    await Promise.all([tellEffect(tx, { tenantId, jobUuid }, { mayEnd: true }), tx.commit()]);
+    return items;
   });
   if (notProcessed) onDecided({ collection, succeeded: 0, failed: 0, notProcessed });
   const job = await jobs.get(tenantId, jobId);

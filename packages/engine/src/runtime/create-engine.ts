@@ -12,6 +12,7 @@ import { failAbandonedUploads } from '../storage/upload-store.ts';
 import { Admission } from './admission.ts';
 import { CoalescingReader } from './coalescing-reader.ts';
 import { cancelJob, deleteJob, pauseJob, resumeJob } from './control-job.ts';
+import { effectTeller, tellEnd } from './effects.ts';
 import type { Engine, EngineOptions, TimesToLive } from './engine.ts';
 import { applyPreview, retryJob, revertJob } from './follow-up-jobs.ts';
 import { JobEvents } from './job-events.ts';
@@ -85,10 +86,11 @@ export function createEngine(options: EngineOptions): Engine {
   const events = new JobEvents(pool, live, jobs);
   const reader = new CoalescingReader(pool);
   const onDecided = options.onDecided ?? (() => {});
+  const tellEffect = effectTeller(options.recordEffect);
   const admission = new Admission(limits);
   const uploads = new Uploads(limits.uploads);
-  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, admission };
-  const control = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, onDecided };
+  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, admission, tellEffect };
+  const control = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, onDecided, tellEffect };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
   let sweeping: NodeJS.Timeout | undefined;
@@ -128,13 +130,14 @@ export function createEngine(options: EngineOptions): Engine {
         live,
         logger,
         onDecided,
+        tellEffect,
         concurrency: workers,
         keyTtlSeconds: settings.idempotencyTtlSeconds,
         jobTtlSeconds: settings.jobTtlSeconds,
       });
       runner.start();
       const sweep = () =>
-        failAbandonedUploads(pool, settings.jobTtlSeconds).catch((error) =>
+        failAbandonedUploads(pool, { ttlSeconds: settings.jobTtlSeconds, onEnd: tellEnd(tellEffect) }).catch((error) =>
           logger.warn({ err: error }, 'could not look for uploads that broke off'),
         );
       if (!sweeping) void sweep();
@@ -151,6 +154,7 @@ export function createEngine(options: EngineOptions): Engine {
       })();
       return stopped;
     },
+    onNotify: (channel, listener) => live.onOther(channel, listener),
     ping: async () => {
       try {
         await Promise.race([pool.query(sql`select 1`), failAfter(pingTimeoutMs)]);
@@ -163,9 +167,11 @@ export function createEngine(options: EngineOptions): Engine {
     },
 
     submit: (submission) =>
-      guard(() => submit({ pool, mounts, limits, settings, jobs, admission, onDecided }, submission)),
+      guard(() => submit({ pool, mounts, limits, settings, jobs, admission, tellEffect, onDecided }, submission)),
     submitStream: (submission, source) =>
-      guard(() => submitStream({ pool, mounts, limits, settings, jobs, admission, uploads }, submission, source)),
+      guard(() =>
+        submitStream({ pool, mounts, limits, settings, jobs, admission, tellEffect, uploads }, submission, source),
+      ),
     applyPreview: (caller, jobId) => guard(() => applyPreview(followUp, caller, jobId)),
     retryJob: (caller, jobId, only = 'failed') => guard(() => retryJob(followUp, caller, jobId, only)),
     revertJob: (caller, jobId) => guard(() => revertJob(followUp, caller, jobId)),

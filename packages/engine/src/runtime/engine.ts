@@ -8,6 +8,7 @@ import type { HistoryEntry } from '../storage/change-store.ts';
 import type { Database, Pool } from '../storage/database.ts';
 import type { RetryChoice } from '../storage/job-store.ts';
 import type { MigrationSet } from '../storage/migrate.ts';
+import type { Sql } from '../storage/sql.ts';
 
 /** A collection together with what its rules need from the database, loaded once for each chunk inside its transaction. */
 export interface CollectionMount<Context = unknown> {
@@ -27,6 +28,20 @@ export interface DecidedItems {
   succeeded: number;
   failed: number;
   notProcessed: number;
+}
+
+/** What one transaction of the engine does, told inside it. */
+export interface Effect {
+  tenantId: string;
+  jobId: string;
+  /** The records that it changes or creates, each once; undefined where there are none. */
+  changed: { collection: string; ids: readonly string[]; traceparent: string | null } | undefined;
+  /**
+   * Set where it may end the job: a relation for a FROM clause, of one row if it does, else of none. Columns: `status`, `synchronous`
+   * (its results are the answer to the request), `completed_at`, `callback_url`, `traceparent`, and `job`, JSON with `jobId`,
+   * `collection`, `operation`, `status`, `summary`, `label`, `dryRun`, `error`, `parentJobId`, `createdAt`, `completedAt`.
+   */
+  endedJob: Sql | undefined;
 }
 
 export interface EngineLogger {
@@ -62,6 +77,12 @@ export interface EngineOptions extends TimesToLive {
   logger: EngineLogger;
   /** Called after each commit that decided items in this process; for metrics. */
   onDecided?: (items: DecidedItems) => void;
+  /**
+   * Called inside each transaction that changes records or may end a job: what is written with `db` is kept or lost together with
+   * that, as an outbox needs it. Its statements go out with those of the engine and cost no round trip of their own, so they must be
+   * sent at once, before anything is awaited. When one fails, so does the whole transaction.
+   */
+  recordEffect?: (db: Database, effect: Effect) => Promise<unknown>;
   limits?: Partial<Limits>;
   /** Connections for requests; workers have their own. Default 10. */
   poolSize?: number;
@@ -153,6 +174,11 @@ export interface Engine {
   startWorkers(): Promise<void>;
   /** Finishes the chunks at hand, ends waits, closes every connection. Idempotent. */
   stop(): Promise<void>;
+  /**
+   * Calls back after each NOTIFY on a channel of your own, once `checkTables` was called, and after each reconnection, since
+   * notifications may have been lost. Gives back the function that ends it.
+   */
+  onNotify(channel: string, listener: () => void): () => void;
   /** Resolves when the database answers; throws `database_unavailable` otherwise. */
   ping(): Promise<void>;
 

@@ -11,6 +11,7 @@ import { chunkItems, insertChunk, readResults, type StoredChunk } from '../stora
 import type { Pool, Transaction } from '../storage/database.ts';
 import { findFollowUp, insertJob, lockParent, makeRunnable, type RetryChoice } from '../storage/job-store.ts';
 import type { Admission } from './admission.ts';
+import type { TellEffect } from './effects.ts';
 import type { Caller } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 
@@ -24,6 +25,7 @@ export interface FollowUpDeps {
   jobs: JobReader;
   jobTtlSeconds: number;
   admission: Admission;
+  tellEffect: TellEffect;
 }
 
 type ParentChunk = StoredChunk & { items: Item[] };
@@ -118,7 +120,7 @@ async function undoChunk(tx: Transaction, tenantId: string, parent: Job, chunk: 
 }
 
 async function makeFollowUp(
-  { pool, jobs, jobTtlSeconds, admission }: FollowUpDeps,
+  { pool, jobs, jobTtlSeconds, admission, tellEffect }: FollowUpDeps,
   { tenantId, actor }: Caller,
   jobId: string,
   followUp: FollowUp,
@@ -159,10 +161,12 @@ async function makeFollowUp(
         parentId: parentUuid,
         ...(retryOnly === undefined ? {} : { retryOnly }),
         traceparent: null,
+        callbackUrl: null,
         summary: { total, succeeded: 0, failed: 0, notProcessed: 0 },
         ttlSeconds: jobTtlSeconds,
       }),
       total > 0 && makeRunnable(tx, tenantId, jobUuid, job.priority),
+      total === 0 && tellEffect(tx, { tenantId, jobUuid }, { mayEnd: true }),
       tx.commit(),
     ]);
     return inserted;

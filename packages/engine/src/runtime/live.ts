@@ -3,9 +3,9 @@ import type pg from 'pg';
 import { Client } from '../storage/client.ts';
 import type { EngineLogger } from './engine.ts';
 
-const channels = ['docket_runnable', 'docket_job_progress', 'docket_job_ended'] as const;
+const ownChannels = ['docket_runnable', 'docket_job_progress', 'docket_job_ended'] as const;
 const heartbeatMs = 10_000;
-export type Channel = (typeof channels)[number];
+export type Channel = (typeof ownChannels)[number];
 
 /**
  * What happens in the database, heard on one connection per process. A notification may be lost while that connection is
@@ -16,6 +16,7 @@ export class Live {
   readonly #url: string;
   readonly #logger: EngineLogger;
   readonly #events = new EventEmitter();
+  readonly #channels = new Set<string>(ownChannels);
   #client: pg.Client | undefined;
   #stopped = true;
   #retry: NodeJS.Timeout | undefined;
@@ -31,6 +32,18 @@ export class Live {
   on(channel: Channel | 'resync', listener: (payload: string) => void): () => void {
     this.#events.on(channel, listener);
     return () => this.#events.off(channel, listener);
+  }
+
+  /** Calls back after each notification on a channel that is not the engine's, and after each reconnection. */
+  onOther(channel: string, listener: () => void): () => void {
+    if (!/^[a-z_][a-z0-9_]{0,62}$/.test(channel))
+      throw new TypeError(`The channel "${channel}" must be 1 to 63 of a-z, 0-9 and _.`);
+    if (!this.#channels.has(channel)) {
+      this.#channels.add(channel);
+      this.#client?.query(`listen ${channel}`).catch(() => undefined);
+    }
+    this.#events.on(channel, listener).on('resync', listener);
+    return () => void this.#events.off(channel, listener).off('resync', listener);
   }
 
   async start(): Promise<void> {
@@ -70,7 +83,7 @@ export class Live {
     client.on('notification', ({ channel, payload }) => this.#events.emit(channel, payload ?? ''));
     try {
       await client.connect();
-      for (const channel of channels) await client.query(`listen ${channel}`);
+      for (const channel of this.#channels) await client.query(`listen ${channel}`);
       if (this.#stopped) return await client.end();
       this.#client = client;
       // why: a connection that went silent looks like one on which nothing happens

@@ -6,6 +6,7 @@ import { failureKind } from '../storage/errors.ts';
 import { countChunk } from '../storage/job-store.ts';
 import { raw } from '../storage/sql.ts';
 import { applyItems } from './apply-items.ts';
+import { changedBy, type TellEffect } from './effects.ts';
 import type { DecidedItems, EngineLogger } from './engine.ts';
 import type { Live } from './live.ts';
 import type { MountedCollection } from './mounts.ts';
@@ -20,6 +21,7 @@ export interface RunnerOptions {
   keyTtlSeconds: number;
   jobTtlSeconds: number;
   onDecided: (items: DecidedItems) => void;
+  tellEffect: TellEffect;
 }
 
 /** A worker serves one job for so long before it looks which is next, unless another tenant waits or a job arrives. */
@@ -179,8 +181,8 @@ export class Runner {
     trouble: Trouble | undefined,
   ): Promise<DecidedItems | undefined> {
     const { tenantId, jobUuid } = job;
-    const { keyTtlSeconds, jobTtlSeconds } = this.#options;
-    if (chunk.cancelRequested) return await leaveChunk(tx, job, chunk, jobTtlSeconds);
+    const { keyTtlSeconds, jobTtlSeconds, tellEffect } = this.#options;
+    if (chunk.cancelRequested) return await leaveChunk(tx, job, chunk, { ttlSeconds: jobTtlSeconds, tellEffect });
     const mount = this.#options.mounts.get(chunk.collection);
     // why: a process that does not know the collection leaves the job to those that do
     if (!mount) return undefined;
@@ -196,6 +198,7 @@ export class Runner {
       written,
       completeChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, results }),
       countChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, counts, ttlSeconds: jobTtlSeconds }),
+      tellEffect(tx, job, { changed: changedBy(chunk, results), mayEnd: true }),
       tx.commit(),
     ]);
     return { collection: chunk.collection, ...counts };
@@ -290,14 +293,16 @@ function backoff(attempts: number): number {
 /** A chunk that fell back after its job was cancelled, because the worker that had it died. */
 async function leaveChunk(
   tx: Transaction,
-  { tenantId, jobUuid }: RunnableJob,
+  job: RunnableJob,
   chunk: ClaimedChunk,
-  ttlSeconds: number,
+  { ttlSeconds, tellEffect }: { ttlSeconds: number; tellEffect: TellEffect },
 ) {
+  const { tenantId, jobUuid } = job;
   const counts = { succeeded: 0, failed: 0, notProcessed: chunk.items.length };
   await Promise.all([
     cancelChunk(tx, tenantId, jobUuid, chunk.chunkNo),
     countChunk(tx, { tenantId, jobUuid, chunkNo: chunk.chunkNo, counts, ttlSeconds }),
+    tellEffect(tx, job, { mayEnd: true }),
     tx.commit(),
   ]);
   return { collection: chunk.collection, ...counts };

@@ -15,6 +15,7 @@ import {
   failUpload,
   uploadLeaseSeconds,
 } from '../storage/upload-store.ts';
+import { tellEnd } from './effects.ts';
 import type { StreamSubmission, SubmitOutcome } from './engine.ts';
 import { findMount } from './mounts.ts';
 import { keyInProgress, keyReused, newJob, type SubmitDeps } from './submit.ts';
@@ -62,7 +63,7 @@ export async function submitStream(
   const { pool, limits, settings } = deps;
   const { tenantId, idempotency } = submission;
   findMount(deps.mounts, tenantId, submission.collection);
-  await failAbandonedUploads(pool, settings.jobTtlSeconds);
+  await failAbandonedUploads(pool, { ttlSeconds: settings.jobTtlSeconds, onEnd: tellEnd(deps.tellEffect) });
   let taken = idempotency && (await findUsedKey(pool, tenantId, idempotency.key));
   if (taken?.state === 'in_progress') throw keyInProgress();
   const upload = new Upload(deps, submission);
@@ -241,6 +242,7 @@ class Upload {
       ...this.#ofJob,
       error: told,
       ttlSeconds: this.#deps.settings.jobTtlSeconds,
+      onEnd: tellEnd(this.#deps.tellEffect),
     }).catch(() => undefined);
     if (!(error instanceof RequestError)) return error;
     const extra = { ...error.details.extra, jobId: presentJobId(this.#jobUuid) };

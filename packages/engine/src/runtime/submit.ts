@@ -12,6 +12,7 @@ import { claimKey, findUsedKey, storeKey, type TakenKey } from '../storage/key-s
 import { raw, sql } from '../storage/sql.ts';
 import type { Admission } from './admission.ts';
 import { applyItems } from './apply-items.ts';
+import { changedBy, type TellEffect } from './effects.ts';
 import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 import { findMount, type MountedCollection } from './mounts.ts';
@@ -30,6 +31,7 @@ export interface SubmitDeps {
   settings: SubmitSettings;
   jobs: JobReader;
   admission: Admission;
+  tellEffect: TellEffect;
   onDecided: (items: DecidedItems) => void;
 }
 
@@ -152,6 +154,7 @@ export function newJob(
     actor: submission.actor,
     parentId: null,
     traceparent: submission.traceparent ?? null,
+    callbackUrl: options.callbackUrl ?? null,
     ttlSeconds: deps.settings.jobTtlSeconds,
   };
 }
@@ -246,6 +249,11 @@ async function applyOnce(
         insertChunk(tx, { tenantId: submission.tenantId, jobUuid, chunkNo: 0, firstIndex: 0, items, results }),
       keepKey(tx, deps, submission, jobUuid),
       written,
+      deps.tellEffect(
+        tx,
+        { tenantId: submission.tenantId, jobUuid },
+        { changed: changedBy(head, results), mayEnd: options.callbackUrl !== undefined },
+      ),
       tx.commit(),
     ]);
     return { kind: 'results', job, results, replayed: false };
@@ -305,6 +313,7 @@ async function submitAsJob(
         representation: options.return === undefined ? route.representation : options.return === 'representation',
       }),
       total > 0 && makeRunnable(tx, tenantId, jobUuid, options.priority),
+      total === 0 && deps.tellEffect(tx, { tenantId, jobUuid }, { mayEnd: true }),
       keepKey(tx, deps, submission, jobUuid),
       tx.commit(),
     ]);

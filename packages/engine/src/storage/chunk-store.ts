@@ -53,6 +53,7 @@ export interface ClaimedChunk {
   representation: boolean;
   failuresAllowed: number;
   actor: string;
+  traceparent: string | null;
   /** Its job is being cancelled: it is not to be applied. */
   cancelRequested: boolean;
   /** Whether the job has chunks behind this one. */
@@ -71,6 +72,7 @@ interface ClaimRow {
   max_errors: number | null;
   failed: number;
   actor: string;
+  traceparent: string | null;
   cancel_requested: boolean;
   total: number;
 }
@@ -87,7 +89,7 @@ export async function claimChunk(
 ): Promise<ClaimedChunk | undefined> {
   const { rows } = await db.query<ClaimRow>(sql`
     select c.chunk_no, c.first_index, c.items, j.collection, j.item_operation, j.dry_run, j.atomic,
-      j.representation, j.max_errors, j.failed, j.actor, j.cancel_requested, j.total
+      j.representation, j.max_errors, j.failed, j.actor, j.traceparent, j.cancel_requested, j.total
     from docket.job_chunks c
     join docket.jobs j on j.tenant_id = ${tenantId} and j.job_id = ${jobUuid} and j.status in ('pending', 'running')
     where c.tenant_id = ${tenantId} and c.job_id = ${jobUuid} and c.state = 'pending'
@@ -111,6 +113,7 @@ export async function claimChunk(
     representation: row.representation,
     failuresAllowed: row.max_errors === null ? Number.POSITIVE_INFINITY : row.max_errors - row.failed,
     actor: row.actor,
+    traceparent: row.traceparent,
     cancelRequested: row.cancel_requested,
     more: row.first_index + items.length < row.total,
   };

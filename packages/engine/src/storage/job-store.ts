@@ -31,6 +31,7 @@ export interface NewJob {
   /** Of a retry: which items of its parent. */
   retryOnly?: RetryChoice;
   traceparent: string | null;
+  callbackUrl: string | null;
   summary: Summary;
   ttlSeconds: number;
 }
@@ -98,12 +99,12 @@ export async function insertJob(db: Database, job: NewJob): Promise<Job> {
   const { rows } = await db.query<JobRow>(sql`
     insert into docket.jobs (tenant_id, job_id, collection, operation, operation_name, item_operation, status, priority, label, dry_run,
       atomic, representation, synchronous, ordered, max_errors, actor, parent_job_id, retry_only,
-      traceparent, total, succeeded, failed,
+      traceparent, callback_url, total, succeeded, failed,
       not_processed, created_at, started_at, completed_at, expires_at)
     values (${job.tenantId}, ${job.id}, ${job.collection}, ${job.operation}, ${job.operationName}, ${job.itemOperation}, ${job.status},
       ${priorities.indexOf(job.priority)}, ${job.label}, ${job.dryRun}, ${job.atomic}, ${job.representation},
       ${job.synchronous}, ${job.ordered}, ${job.maxErrors}, ${job.actor}, ${job.parentId},
-      ${job.retryOnly ?? null}, ${job.traceparent},
+      ${job.retryOnly ?? null}, ${job.traceparent}, ${job.callbackUrl},
       ${summary.total}, ${summary.succeeded}, ${summary.failed}, ${summary.notProcessed}, now(),
       case when ${ended}::boolean then now() end, case when ${ended}::boolean then clock_timestamp() end,
       now() + make_interval(secs => ${job.ttlSeconds}))
@@ -182,6 +183,24 @@ export async function listJobs(
     order by job_id desc limit ${limit}`);
   return rows.map(toJob);
 }
+
+/**
+ * The job as a relation of one row if it has ended, else of none, so that a statement can be sent before it is known whether
+ * this transaction ends it. Columns: `status`, `synchronous`, `completed_at`, `callback_url`, `traceparent`, and `job`, JSON with
+ * `jobId`, `collection`, `operation`, `status`, `summary`, `label`, `dryRun`, `error`, `parentJobId`, `createdAt`, `completedAt`.
+ */
+export function endedJob(tenantId: string, jobUuid: string): Sql {
+  return sql`(
+    select status, synchronous, completed_at, callback_url, traceparent, json_build_object(
+      'jobId', ${presentJobId(jobUuid)}::text, 'collection', collection, 'operation', operation, 'status', status,
+      'summary', json_build_object('total', total, 'succeeded', succeeded, 'failed', failed, 'notProcessed', not_processed),
+      'label', label, 'dryRun', dry_run, 'error', error,
+      'parentJobId', 'job_' || replace(parent_job_id::text, '-', ''),
+      'createdAt', ${rfc3339(sql`created_at`)}, 'completedAt', ${rfc3339(sql`completed_at`)}) as job
+    from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid}::uuid and completed_at is not null)`;
+}
+
+const rfc3339 = (time: Sql) => sql`to_char(${time} at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
 
 /** What is told of a job to those who follow it: how it stands, and the chunk that was decided, where there is one. */
 export interface ProgressNotice {

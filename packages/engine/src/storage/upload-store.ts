@@ -14,7 +14,7 @@ const isUploading = sql`status = 'pending' and total = 0`;
 /** How long an upload may be without a sign of life from its process, in seconds. */
 export const uploadLeaseSeconds = 15;
 
-interface Upload {
+export interface Upload {
   tenantId: string;
   jobUuid: string;
 }
@@ -52,7 +52,13 @@ export async function completeUpload(
  */
 export async function failUpload(
   pool: Pool,
-  params: Upload & { error: Json; ttlSeconds: number; onlyAbandoned?: boolean },
+  params: Upload & {
+    error: Json;
+    ttlSeconds: number;
+    onlyAbandoned?: boolean;
+    /** Called in the transaction that ends it. */
+    onEnd: (db: Database, upload: Upload) => unknown;
+  },
 ): Promise<void> {
   const { tenantId, jobUuid, onlyAbandoned } = params;
   await pool.transaction(async (tx) => {
@@ -72,18 +78,29 @@ export async function failUpload(
         delete from docket.idempotency_keys
         where tenant_id = ${tenantId} and job_id = ${jobUuid} and payload_hash = ${hashToCome}`),
       rowCount === 1 && tx.query(sql`select pg_notify('docket_job_ended', ${presentJobId(jobUuid)})`),
+      rowCount === 1 && params.onEnd(tx, { tenantId, jobUuid }),
       tx.commit(),
     ]);
   });
 }
 
 /** Fails the uploads whose process died. Any process may do it, any number at once. */
-export async function failAbandonedUploads(pool: Pool, ttlSeconds: number): Promise<void> {
+export async function failAbandonedUploads(
+  pool: Pool,
+  { ttlSeconds, onEnd }: { ttlSeconds: number; onEnd: (db: Database, upload: Upload) => unknown },
+): Promise<void> {
   // why across tenants: who has died is not known by tenant; the index of open jobs is small
   const { rows } = await pool.query<{ tenant_id: string; job_id: string }>(sql`
     select tenant_id, job_id from docket.jobs where ${isUploading} and expires_at < now() limit 100`);
   const error = { code: 'malformed_body', message: 'The upload broke off: its server stopped. Nothing was applied.' };
   for (const row of rows) {
-    await failUpload(pool, { tenantId: row.tenant_id, jobUuid: row.job_id, error, ttlSeconds, onlyAbandoned: true });
+    await failUpload(pool, {
+      tenantId: row.tenant_id,
+      jobUuid: row.job_id,
+      error,
+      ttlSeconds,
+      onEnd,
+      onlyAbandoned: true,
+    });
   }
 }

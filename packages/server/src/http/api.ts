@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller, Engine, Pool } from '@docket/engine';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
+import type { TargetPolicy } from '../webhooks/targets.ts';
 import type { Metrics } from './metrics.ts';
 import type { ProblemCode } from './problems.ts';
 
@@ -20,6 +21,8 @@ export interface Deps {
   /** For the server's own tables; records are read and written through the engine. */
   pool: Pool;
   metrics: Metrics;
+  /** Where webhooks may go. */
+  webhookTargets: TargetPolicy;
   /** Aborts when the server drains: long waits answer at once. */
   closing: AbortSignal;
 }

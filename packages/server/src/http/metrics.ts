@@ -7,6 +7,8 @@ export interface Metrics {
   countItems(collection: string, status: 'succeeded' | 'failed' | 'not_processed', count: number): void;
   /** Adds to `docket_removed_total`: rows removed after their time, by kind. */
   countRemoved(kind: string, count: number): void;
+  /** Adds to `docket_webhook_attempts_total`: attempts to deliver webhooks, by what they came to. */
+  countWebhookAttempt(outcome: 'delivered' | 'retry' | 'give_up'): void;
   /** The durations of one method and route, by status; made once for each route. */
   requestTimer(method: string, route: string): (status: number, milliseconds: number) => void;
 }
@@ -26,12 +28,19 @@ export function createMetrics(): Metrics {
     labelNames: ['kind'],
     registers: [registry],
   });
+  const attempts = new Counter({
+    name: 'docket_webhook_attempts_total',
+    help: 'Attempts to deliver webhooks, by what they came to.',
+    labelNames: ['outcome'],
+    registers: [registry],
+  });
   const durations = new RequestDurations();
   registry.registerMetric(durations as unknown as Metric);
   return {
     registry,
     countItems: (collection, status, count) => items.inc({ collection, status }, count),
     countRemoved: (kind, count) => removed.inc({ kind }, count),
+    countWebhookAttempt: (outcome) => attempts.inc({ outcome }),
     requestTimer: (method, route) => durations.timer(method, route),
   };
 }

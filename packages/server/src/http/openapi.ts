@@ -21,6 +21,7 @@ const tags = [
   { name: 'jobs', description: 'Batches that run, or ran, and the results of their items.' },
   { name: 'bulk jobs', description: 'The plain job resource: submit, then ask.' },
   { name: 'case types', description: 'Lifecycles: the statuses of a kind of case and the moves between them.' },
+  { name: 'webhooks', description: 'Being told what happens: endpoints, secrets, deliveries.' },
   { name: 'service', description: 'Limits, health and metrics.' },
 ];
 

@@ -15,6 +15,7 @@ import { idempotencyOf } from './idempotency.ts';
 import { presentJobStatus, presentResult, replyAccepted } from './job-view.ts';
 import { type Preferences, parsePrefer, preferenceApplied } from './prefer.ts';
 import { newId } from './records.ts';
+import { takeCallback } from './webhook-params.ts';
 
 interface Batch {
   collection: Collection<never>;
@@ -35,7 +36,8 @@ export async function answerBatch(
 ): Promise<object> {
   const { engine } = deps;
   const { collection, operation } = batch;
-  const { content, options } = readBatch(deps, request, batch);
+  const { content, options: given } = readBatch(deps, request, batch);
+  const options = await takeCallback(deps, request, given, '/options/callbackUrl');
   const preferences = effectivePreferences(parsePrefer(request.headers.prefer), options);
   const outcome = await engine.submit({
     ...request.caller,

@@ -40,6 +40,10 @@ const Options = Type.Partial(
     return: described('string', 'Whether results hold the resource.', { enum: ['representation', 'minimal'] }),
     priority: described('string', 'Which jobs come first.', { enum: priorities, default: 'normal' }),
     label: described('string', 'Your own name for the job, to find it by.', { minLength: 1 }),
+    callbackUrl: described('string', 'Is told the end of the job by one signed webhook, as endpoints are.', {
+      format: 'uri',
+      maxLength: 2_048,
+    }),
   }),
   { additionalProperties: false },
 );

@@ -16,6 +16,7 @@ const batchHeaders = Type.Object({
 
 export const batchProblems: readonly ProblemCode[] = [
   'batch_empty',
+  'validation_failed',
   'atomic_batch_failed',
   'expected_count_mismatch',
   'idempotency_key_invalid',

@@ -17,6 +17,7 @@ import type { StreamBody } from '../http/stream-body.ts';
 import { parseIdempotencyKey } from './idempotency.ts';
 import { replyAccepted } from './job-view.ts';
 import { newId } from './records.ts';
+import { takeCallback } from './webhook-params.ts';
 
 /** The options of a stream, which has no other place for them than the query. */
 export const StreamOptions = Type.Partial(
@@ -33,6 +34,11 @@ export const StreamOptions = Type.Partial(
     }),
     priority: Type.Enum([...priorities], { type: 'string', description: 'For streams: which jobs come first.' }),
     label: Type.String({ minLength: 1, description: 'For streams: your own name for the job, to find it by.' }),
+    callbackUrl: Type.String({
+      minLength: 1,
+      maxLength: 2_048,
+      description: 'For streams: is told the end of the job, once.',
+    }),
   }),
 );
 
@@ -54,7 +60,7 @@ export async function answerStream(
   try {
     const collection = findCollection();
     const { collection: _, ...given } = request.query as Static<typeof StreamOptions> & { collection?: string };
-    const options = parseOptions(given, engine.limits, '');
+    const options = await takeCallback(deps, request, parseOptions(given, engine.limits, ''), '/callbackUrl');
     const rules: ItemRules = { collection, operation, limits: engine.limits, newId: () => newId(collection) };
     const hash = createHash('sha256').update(
       JSON.stringify([operation, collection.name, body.type, keptOptions(options)]),
@@ -84,8 +90,8 @@ export async function answerStream(
   }
 }
 
-function keptOptions({ dryRun, maxErrors, return: returned, priority, label }: BatchOptions): unknown[] {
-  return [dryRun, maxErrors ?? null, returned ?? null, priority, label ?? null];
+function keptOptions({ dryRun, maxErrors, return: returned, priority, label, callbackUrl }: BatchOptions): unknown[] {
+  return [dryRun, maxErrors ?? null, returned ?? null, priority, label ?? null, callbackUrl ?? null];
 }
 
 /** What a repeated request is compared by: the content, whether it was compressed or not. */
