@@ -1,0 +1,7 @@
+import tab from '@bomb.sh/tab/commander';
+import type { Command } from 'commander';
+
+/** `docket completion <shell>`, and the hidden command by which that asks. To be called when all other commands are there. */
+export function addCompletion(program: Command): void {
+  tab(program, { completionCommandName: 'completion' });
+}
