@@ -47,23 +47,22 @@ it('tells done() of progress while the job runs, and of its end, in one request'
 it('is resumed behind the last event when it is cut', async () => {
   const { handle, letGo } = await heldJob();
   const streams: (string | null)[] = [];
-  let cut: (() => void) | undefined;
+  const cut = new AbortController();
   const docket = served.client({
     fetch: async (input, init) => {
       const lastEventId = new Headers(init?.headers).get('last-event-id');
       streams.push(lastEventId);
       const response = await fetch(input, init);
       if (streams.length > 1) return response;
-      const cutter = new TransformStream();
-      cut = () => void cutter.writable.abort(new TypeError('the connection was cut')).catch(() => {});
-      response.body?.pipeTo(cutter.writable, { preventAbort: true }).catch(() => {});
+      const cutter = new TransformStream<Uint8Array, Uint8Array>();
+      response.body?.pipeTo(cutter.writable, { signal: cut.signal }).catch(() => {});
       return new Response(cutter.readable, response);
     },
   });
   const states: JobState[] = [];
   const done = docket.jobs.done(handle.jobId, { onProgress: (state) => states.push(state) });
   await waitUntil(() => states.some(({ progress }) => progress.processed === 1_000), 'progress is told');
-  cut?.();
+  cut.abort(new TypeError('the connection was cut'));
   await waitUntil(() => streams.length === 2, 'the stream is asked for again');
   await letGo();
   await expect(done).resolves.toMatchObject({ outcome: 'all_succeeded' });

@@ -95,7 +95,7 @@ describe('docket migrate, keys and doctor', () => {
       expect(code).toBe(1);
       expect(stdout).toMatch(/^wrong +ready +\/readyz says 503$/m);
       expect(stdout).toMatch(/^wrong +version +9\.0\.0; this command: /m);
-      expect(stdout).toMatch(/^wrong +clock +600 s ahead of the server's$/m);
+      expect(stdout).toMatch(/^wrong +clock +60\d s ahead of the server's$/m);
       name = 'Something';
       version = '';
       expect((await docket(['doctor'], env)).stdout).toContain('is no Docket server');

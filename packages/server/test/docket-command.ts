@@ -5,6 +5,8 @@ import { stripVTControlCharacters } from 'node:util';
 import type { Served } from './served.ts';
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+// why: most of a start is to compile the same files once more
+const compileCache = fileURLToPath(new URL('../../../node_modules/.cache/docket-command', import.meta.url));
 const program = [process.execPath, '--conditions=docket-source', main] as const;
 
 export interface Ran {
@@ -36,7 +38,9 @@ export function startDocket(
   env: Environment = {},
 ): { child: ChildProcess; output(): string; ran: Promise<Ran> } {
   const [node, ...rest] = program;
-  const child = spawn(node, [...rest, ...args], { env: { PATH: process.env.PATH, ...env } });
+  const child = spawn(node, [...rest, ...args], {
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...env },
+  });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (part) => (stdout += part));
@@ -64,7 +68,7 @@ export const ctrlC = '\u0003';
 export function openTerminal(args: readonly string[], env: Environment = {}, columns = 100): Terminal {
   const command = [...program, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
   const child = spawn('script', ['-qec', `stty cols ${columns} rows 24; exec ${command}`, '/dev/null'], {
-    env: { PATH: process.env.PATH, TERM: 'xterm-256color', SHELL: '/bin/sh', ...env },
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, TERM: 'xterm-256color', SHELL: '/bin/sh', ...env },
   });
   let written = '';
   child.stdout.on('data', (part) => (written += part));

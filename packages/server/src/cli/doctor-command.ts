@@ -1,6 +1,5 @@
 import { Docket, DocketError } from '@docket/client';
 import type { Command } from 'commander';
-import { ConfigError, readConfig } from '../config.ts';
 import { version } from '../version.ts';
 import { exitCodes } from './exit-codes.ts';
 import { paint, textOf, write, writeJson } from './output.ts';
@@ -58,6 +57,7 @@ function checkNode(): Check {
 }
 
 async function checkConfiguration(): Promise<Check> {
+  const { ConfigError, readConfig } = await import('../config.ts');
   try {
     const { databaseUrl, dataDir } = await readConfig(process.env, process.cwd());
     return good('configuration', databaseUrl === undefined ? `embedded database in ${dataDir}` : 'DATABASE_URL is set');
