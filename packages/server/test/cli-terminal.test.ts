@@ -65,11 +65,19 @@ describe.skipIf(!hasTerminals)('on a terminal', () => {
     // why: the cursor was hidden, and must come back
     expect(screen.raw().lastIndexOf('\u001b[?25h')).toBeGreaterThan(screen.raw().lastIndexOf('\u001b[?25l'));
 
-    const narrow = terminal(['jobs', 'watch', await heldJob()], { NO_COLOR: '1' }, 34);
+    const narrow = terminal(['jobs', 'watch', await heldJob()], {}, 34);
     await waitUntil(() => /update +66% {2}1,000\/1,500/.test(narrow.text()), 'the figures are shown');
-    expect(narrow.raw()).not.toContain('\u001b[3');
     await letGo?.();
     expect(await narrow.exited).toBe(0);
+  });
+
+  it('has no colours where they are not wanted', async () => {
+    const screen = terminal(['jobs', 'watch', await heldJob()], { NO_COLOR: '1' });
+    await shows(screen, '1,000/1,500');
+    await letGo?.();
+    expect(await screen.exited).toBe(0);
+    expect(screen.text()).toContain('[####');
+    expect(screen.raw()).not.toContain('\u001b[3');
   });
 
   it('asks on Ctrl-C, and goes on, or leaves the job running', async () => {
@@ -138,5 +146,15 @@ describe.skipIf(!hasTerminals)('on a terminal', () => {
     yes.type('y\r');
     expect(await yes.exited).toBe(0);
     expect(yes.text()).toContain('11 items: 11 succeeded');
+  });
+
+  it('applies what was shown, and nothing else', async () => {
+    const screen = terminal(['update', 'cases', '--where', 'q=CASE-148', '--set', 'priority=high']);
+    await shows(screen, 'Change 11 items?');
+    await served.call('PATCH', '/api/v1/cases/CASE-1485', { title: 'Changed meanwhile' });
+    screen.type('y\r');
+    expect(await screen.exited).toBe(2);
+    expect(screen.text()).toContain('11 items: 10 succeeded, 1 failed');
+    expect((await served.call('GET', '/api/v1/cases/CASE-1485')).body.priority).toBe('normal');
   });
 });

@@ -233,6 +233,18 @@ describe('docket jobs', () => {
   });
 });
 
+it('--detach names the job and does not wait for it', async () => {
+  const { letGo } = await heldJob();
+  const args = ['update', 'cases', '--where', 'q=CASE-5', '--set', 'assignee=kim', '--yes', '--detach'];
+  const detached = await docket(args);
+  expect([detached.code, detached.stdout]).toEqual([
+    0,
+    expect.stringMatching(/^job_\w+ goes on\. Follow it: docket jobs watch job_\w+\n$/),
+  ]);
+  await letGo();
+  expect((await docket(['jobs', 'watch', detached.stdout.split(' ')[0] as string])).code).toBe(0);
+});
+
 describe('docket results', () => {
   it('gives them as a table, JSON, NDJSON and CSV, whole and filtered', async () => {
     await createCases(served, ids(2));

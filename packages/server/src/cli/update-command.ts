@@ -61,6 +61,8 @@ Examples:
           session.docket.collection(collection).bulkUpdate(selection as never, {
             dryRun,
             return: 'minimal',
+            // why: a small batch is answered at its end otherwise
+            ...(options.detach && !dryRun ? { mode: 'async' } : {}),
             ...(label === undefined ? {} : { label }),
             ...(priority === undefined ? {} : { priority }),
           }),
