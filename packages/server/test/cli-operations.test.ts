@@ -111,7 +111,7 @@ describe('docket --help', () => {
     const told: string[] = [];
     const walk = (command: ReturnType<typeof createProgram>, path: string) => {
       for (const one of command.commands) {
-        if (['help', 'complete', 'completion'].includes(one.name())) continue;
+        if (['help', 'complete'].includes(one.name())) continue;
         const own = `${path} ${one.name()}`;
         expect(one.description(), own).not.toBe('');
         if (one.commands.length > 0) {
