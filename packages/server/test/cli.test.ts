@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -178,6 +181,45 @@ describe('docket import', () => {
       expect([code, stderr], args.join(' ')).toEqual([1, expect.stringContaining(told)]);
     }
     expect((await served.call('GET', '/api/v1/jobs?status=running')).body.items).toEqual([]);
+  });
+});
+
+describe('docket import that is interrupted', () => {
+  const lines = ids(2_500).map((caseId) => `${JSON.stringify({ caseId, title: 'x' })}\n`);
+  const args = ['import', '-', '--format', 'ndjson', '--create', '--yes'];
+
+  it('applies nothing of what it has sent by then', async () => {
+    const sending = startDocket(args, environmentOf(served));
+    const uploads = async () =>
+      (await sql.query("select 1 from docket.jobs where status = 'pending' and total = 0")).rowCount;
+    sending.child.stdin?.write(lines.join(''));
+    await waitUntil(async () => (await uploads()) === 1, 'the upload has begun');
+    sending.child.kill('SIGINT');
+    const { code, stderr } = await sending.ran;
+    expect([code, stderr]).toEqual([130, expect.stringContaining('not sent to its end. Nothing was applied.')]);
+    await waitUntil(async () => (await uploads()) === 0, 'the upload has failed');
+    expect((await sql.query('select 1 from docket.cases')).rowCount).toBe(0);
+  });
+
+  it('does not say so when all of it was sent', async () => {
+    let received = false;
+    const silent = createServer((request) => {
+      request.resume().once('end', () => {
+        received = true;
+      });
+    }).listen(0, '127.0.0.1');
+    try {
+      await once(silent, 'listening');
+      const url = `http://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+      const sending = startDocket(args, { DOCKET_URL: url, DOCKET_API_KEY: 'key' });
+      sending.child.stdin?.end(lines.join(''));
+      await waitUntil(() => received, 'all is sent');
+      sending.child.kill('SIGINT');
+      expect(await sending.ran).toMatchObject({ code: 130, stderr: expect.stringContaining('may have become a job') });
+    } finally {
+      silent.closeAllConnections();
+      silent.close();
+    }
   });
 });
 

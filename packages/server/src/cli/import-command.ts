@@ -98,7 +98,7 @@ function typeOf(file: string, format: Options['format']): ItemFile['type'] {
   throw new CommandError(`Say what ${file === '-' ? 'standard input' : file} holds: --format csv or --format ndjson.`);
 }
 
-/** Sends a file as it is read, and shows how far. Ctrl-C gives it up: then nothing is applied. */
+/** Sends a file as it is read, and shows how far. Ctrl-C gives it up: nothing is applied unless all of it was sent. */
 async function upload(
   file: string,
   type: ItemFile['type'],
@@ -107,17 +107,34 @@ async function upload(
 ): Promise<JobHandle> {
   const size = file === '-' ? null : await sizeOf(file);
   const leaving = new AbortController();
-  const leave = () => leaving.abort(new Left('The file was not sent to its end. Nothing was applied.'));
+  let sent = false;
+  const leave = () =>
+    leaving.abort(
+      new Left(
+        sent
+          ? 'The file was sent, and may have become a job. Look for it: docket jobs list'
+          : 'The file was not sent to its end. Nothing was applied.',
+      ),
+    );
   const progress = createProgress();
   const open = () => {
+    sent = false;
     const source = file === '-' ? process.stdin : createReadStream(file);
     const bytes = counted(source, size, progress);
-    return names.size > 0 ? renameColumns(bytes, names) : bytes;
+    return whole(names.size > 0 ? renameColumns(bytes, names) : bytes);
   };
+  async function* whole(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    yield* bytes;
+    sent = true;
+  }
   process.on('SIGINT', leave);
   try {
     // why: standard input can be read once only
     return await send({ type, content: file === '-' ? open() : open }, leaving.signal);
+  } catch (error) {
+    // why: as long as somebody may write to it, it keeps the process alive
+    if (file === '-') process.stdin.destroy();
+    throw error;
   } finally {
     process.off('SIGINT', leave);
     progress.stop();

@@ -19,7 +19,7 @@ export async function finish<Row>(
 }
 
 /** Prints how a job ended, and sets the exit code. */
-export async function tellEnd({ json }: Session, end: JobEnd): Promise<void> {
+async function tellEnd({ json }: Session, end: JobEnd): Promise<void> {
   process.exitCode = exitCodeOf(end);
   if (json) return await writeJson(end);
   await write(inWords(end));

@@ -1,6 +1,6 @@
 import type { Job, JobStatus } from '@docket/client';
 import type { Command } from 'commander';
-import { finish, summaryOf, tellEnd } from './job-end.ts';
+import { finish, summaryOf } from './job-end.ts';
 import { tellList } from './lists.ts';
 import { type Column, count, recordOf, write, writeJson } from './output.ts';
 import { confirm } from './preview.ts';
@@ -57,10 +57,8 @@ function addReads(group: Command): void {
     .action(async (jobId: string, _options: object, self: Command) => {
       const session = openSession(self);
       const handle = session.docket.jobs.follow(jobId);
-      const job = await handle.get();
-      // why: to follow a job that has ended would show a bar for nothing
-      if (job.outcome !== null) return await tellEnd(session, job as never);
-      await finish(session, handle, { what: job.operation });
+      const { operation } = await handle.get();
+      await finish(session, handle, { what: operation });
     });
 }
 

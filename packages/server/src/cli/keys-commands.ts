@@ -28,6 +28,7 @@ export function addKeyCommands(program: Command): void {
       '\nExamples:\n  docket keys create kim\n  export DOCKET_API_KEY=$(docket keys create nightly-import --expires 90d)',
     )
     .action(async (name: string, { tenant, expires }: { tenant: string; expires?: string }, self: Command) => {
+      if (name.trim() === '' || tenant.trim() === '') throw new CommandError('A key and its tenant need names.');
       const expiresAt = expires === undefined ? undefined : readTime(expires);
       const [{ withDatabase }, { createApiKey }] = await Promise.all([
         import('./database.ts'),

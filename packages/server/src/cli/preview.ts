@@ -94,7 +94,7 @@ function changeOf({ changed, before, after = {} }: ItemResult<unknown>): string 
   return before ? changesOf(before, after) : `new: ${textOf(after)}`;
 }
 
-export const failureColumns: Column<ItemResult<unknown>>[] = [
+const failureColumns: Column<ItemResult<unknown>>[] = [
   ['INDEX', ({ index }) => index],
   ['ID', ({ id }) => id],
   ['REF', ({ ref }) => ref],
