@@ -1,13 +1,15 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startThrowAwayServer, type ThrowAwayServer } from '../packages/server/demo/throw-away-server.ts';
+import { startThrowAwayServer, type ThrowAwayServer } from '../packages/server/src/demo/throw-away-server.ts';
 
 /*
- * The examples of the READMEs and docs/*.md are run as they stand, against a server with the sample data: each `sh` block in order, and
- * a `json` block right behind it is what it must print; the `ts` blocks that use the client as one module, which must print
+ * The examples of the READMEs and docs/*.md are run as they stand, in a folder of their own, against a server with the sample data: each
+ * `sh` block in order, with the `docket` command of this checkout, and a `json` block right behind it is what it must print; the `ts` blocks that use the client as one module, which must print
  * what the comments behind `console.log` say.
  */
 
@@ -72,6 +74,16 @@ async function runModule(code: string, server: ThrowAwayServer): Promise<string[
   }
 }
 
+/** A folder with the `docket` command of this checkout in it. */
+async function makeFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'docket-docs-'));
+  const main = fileURLToPath(new URL('packages/server/src/main.ts', root));
+  const path = join(folder, 'docket');
+  await writeFile(path, `#!/bin/sh\nexec "${process.execPath}" --conditions=docket-source "${main}" "$@"\n`);
+  await chmod(path, 0o755);
+  return folder;
+}
+
 /** Ids, times and cursors differ from run to run; what they are is checked elsewhere. */
 function masked(value: unknown): unknown {
   if (typeof value === 'string') {
@@ -103,10 +115,15 @@ describe.each(files)('%s', async (file) => {
   const examples = examplesOf(blocks);
   const code = moduleOf(blocks);
   let server: ThrowAwayServer;
+  let folder: string;
   beforeAll(async () => {
+    folder = await makeFolder();
     if (examples.length > 0 || code) server = await startThrowAwayServer();
   });
-  afterAll(() => server?.stop());
+  afterAll(async () => {
+    await server?.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
 
   test.skipIf(!hasCurl)('shows what really happens', async () => {
     for (const { script, output } of examples) {
@@ -114,7 +131,14 @@ describe.each(files)('%s', async (file) => {
         'bash',
         ['-euo', 'pipefail', '-c', script.replaceAll('http://127.0.0.1:3000', server.url)],
         {
-          env: { ...process.env, KEY: server.apiKey },
+          cwd: folder,
+          env: {
+            ...process.env,
+            PATH: `${folder}${delimiter}${process.env.PATH}`,
+            KEY: server.apiKey,
+            DOCKET_URL: server.url,
+            DOCKET_API_KEY: server.apiKey,
+          },
         },
       );
       const answer = JSON.parse(stdout) as Record<string, unknown>;

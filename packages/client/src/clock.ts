@@ -50,6 +50,7 @@ export class Watchdog {
   readonly #ms: number;
   readonly #controller = new AbortController();
   #last: number;
+  #resting = false;
   #cancel: () => void;
 
   constructor(clock: Clock, ms: number) {
@@ -66,6 +67,12 @@ export class Watchdog {
   /** Something has happened: the time begins anew. */
   readonly touch = (): void => {
     this.#last = this.#clock.now();
+    this.#resting = false;
+  };
+
+  /** Nothing is expected to happen until the next touch. */
+  readonly rest = (): void => {
+    this.#resting = true;
   };
 
   stop(): void {
@@ -73,7 +80,7 @@ export class Watchdog {
   }
 
   readonly #look = (): void => {
-    const left = this.#last + this.#ms - this.#clock.now();
+    const left = this.#resting ? this.#ms : this.#last + this.#ms - this.#clock.now();
     if (left <= 0) this.#controller.abort();
     else this.#cancel = this.#clock.after(left, this.#look);
   };

@@ -13,7 +13,16 @@ import { endOf, type Job } from './job.ts';
 import { JobHandle } from './job-handle.ts';
 import type { Jobs } from './jobs.ts';
 import type { Case, CaseShape, CaseStatus, HistoryEntry, Shape, ShapeOf } from './records.ts';
-import { bufferItems, type ItemSource, streamedOptions, streamItems } from './upload.ts';
+import {
+  asFile,
+  asLines,
+  bufferItems,
+  type Format,
+  type ItemFile,
+  type ItemSource,
+  streamedOptions,
+  streamItems,
+} from './upload.ts';
 
 /** One record to change: its id with the fields beside it, or in `fields`. */
 export type UpdateItem<S extends Shape> = ItemExtras & {
@@ -101,6 +110,8 @@ export class Collection<Row extends object, S extends Shape = ShapeOf<Row>> {
    * Changes many records, each with its own fields and its own fate. Small batches have ended when this resolves; larger ones, and
    * all that are not given as an array, are jobs. Above 1,000 items they go up as a stream, so that memory does not hold them twice.
    *
+   * A file (`{ type, content }`) goes up as it stands; the server reads it and tells of each row.
+   *
    * An array, and a function that makes an iterable, are sent again when the network fails; an iterable can be read only once, so it
    * is not. An `idempotencyKey` of your own makes it safe to start over.
    *
@@ -111,9 +122,12 @@ export class Collection<Row extends object, S extends Shape = ShapeOf<Row>> {
     items: readonly UpdateItem<S>[] | Selection<S['filters'], S['patch']>,
     options?: BatchOptions & SendOptions,
   ): Promise<JobHandle<Row>>;
-  async bulkUpdate(items: Items<UpdateItem<S>>, options?: StreamedOptions & SendOptions): Promise<JobHandle<Row>>;
   async bulkUpdate(
-    content: Items<UpdateItem<S>> | Selection<S['filters'], S['patch']>,
+    items: Items<UpdateItem<S>> | ItemFile,
+    options?: StreamedOptions & SendOptions,
+  ): Promise<JobHandle<Row>>;
+  async bulkUpdate(
+    content: Items<UpdateItem<S>> | ItemFile | Selection<S['filters'], S['patch']>,
     options: BatchOptions & SendOptions = {},
   ): Promise<JobHandle<Row>> {
     if (!('where' in content)) return await this.#sendItems('bulk-update', content, options);
@@ -125,23 +139,42 @@ export class Collection<Row extends object, S extends Shape = ShapeOf<Row>> {
 
   /** Creates many records; otherwise as `bulkUpdate`. */
   async bulkCreate(items: readonly CreateItem<S>[], options?: BatchOptions & SendOptions): Promise<JobHandle<Row>>;
-  async bulkCreate(items: Items<CreateItem<S>>, options?: StreamedOptions & SendOptions): Promise<JobHandle<Row>>;
-  async bulkCreate(items: Items<CreateItem<S>>, options: BatchOptions & SendOptions = {}): Promise<JobHandle<Row>> {
+  async bulkCreate(
+    items: Items<CreateItem<S>> | ItemFile,
+    options?: StreamedOptions & SendOptions,
+  ): Promise<JobHandle<Row>>;
+  async bulkCreate(
+    items: Items<CreateItem<S>> | ItemFile,
+    options: BatchOptions & SendOptions = {},
+  ): Promise<JobHandle<Row>> {
     return await this.#sendItems('bulk-create', items, options);
   }
 
-  async #sendItems(action: string, items: Items<object>, options: BatchOptions & SendOptions): Promise<JobHandle<Row>> {
-    const { idempotencyKey, signal, gzip = false, ...batch } = options;
-    const write = { idempotencyKey, signal };
+  async #sendItems(
+    action: string,
+    items: Items<object> | ItemFile,
+    options: BatchOptions & SendOptions,
+  ): Promise<JobHandle<Row>> {
+    if ('content' in items) return await this.#stream(action, items.content, asFile(items.type), options);
+    const { idempotencyKey, signal, gzip: _, ...batch } = options;
     const json = Array.isArray(items) ? jsonOf(items, batch) : undefined;
-    if (json !== undefined) return await this.#send(action, { json }, write);
+    if (json !== undefined) return await this.#send(action, { json }, { idempotencyKey, signal });
+    return await this.#stream(action, items, asLines, options);
+  }
+
+  async #stream(
+    action: string,
+    source: Items<unknown>,
+    format: Format,
+    { idempotencyKey, signal, gzip = false, ...batch }: BatchOptions & SendOptions,
+  ): Promise<JobHandle<Row>> {
     const query = streamedOptions(batch);
-    const open = typeof items === 'function' ? items : () => items;
-    const repeatable = typeof items === 'function' || Array.isArray(items);
+    const open = typeof source === 'function' ? source : () => source;
+    const repeatable = typeof source === 'function' || Array.isArray(source);
     const upload = this.http.streamUploads
-      ? streamItems(open, { gzip, repeatable })
-      : await bufferItems(open, { gzip, signal });
-    return await this.#send(action, { upload, query: { ...query } }, write);
+      ? streamItems(open, { format, gzip, repeatable })
+      : await bufferItems(open, { format, gzip, signal });
+    return await this.#send(action, { upload, query: { ...query } }, { idempotencyKey, signal });
   }
 
   async #send(

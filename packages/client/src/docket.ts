@@ -3,6 +3,7 @@ import { Cases, Collection } from './collection.ts';
 import { type DocketOptions, Http } from './http.ts';
 import { Jobs } from './jobs.ts';
 import type { CaseType, CaseTypeDefinition, Limits, Order, OrderShape, Shape, ShapeOf } from './records.ts';
+import { Webhooks } from './webhook-endpoints.ts';
 
 /**
  * A Docket server. Every call rejects with DocketError when the server refuses it (`code` says why), when no answer comes
@@ -13,6 +14,7 @@ export class Docket {
   readonly orders: Collection<Order, OrderShape>;
   readonly jobs: Jobs;
   readonly caseTypes: CaseTypes;
+  readonly webhooks: Webhooks;
   readonly #http: Http;
 
   /** Throws TypeError where `baseUrl` or `apiKey` is missing, also in the environment. */
@@ -22,6 +24,7 @@ export class Docket {
     this.cases = new Cases(this.#http, this.jobs, 'cases');
     this.orders = this.collection<Order, OrderShape>('orders');
     this.caseTypes = new CaseTypes(this.#http);
+    this.webhooks = new Webhooks(this.#http);
   }
 
   /** A collection of the server by the path it has there; `Row` is what a record looks like. */

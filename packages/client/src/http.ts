@@ -47,8 +47,8 @@ export interface Answer<Body> {
   body: Body;
 }
 
-/** Reads the answer; `touch` is to be called with each sign of life. */
-type Reader<Result> = (response: Response, touch: () => void) => Promise<Result>;
+/** Reads the answer; `touch` is to be called with each sign of life, `rest` when the next one is for the caller to give. */
+type Reader<Result> = (response: Response, touch: () => void, rest: () => void) => Promise<Result>;
 
 const passing = new Set([429, 502, 503, 504]);
 /** A server that wants more patience than this, in milliseconds, is not waited for: the caller must know. */
@@ -128,7 +128,7 @@ export class Http {
       } catch (error) {
         request.signal?.throwIfAborted();
         // why: an earlier attempt has removed it, and only its answer was lost
-        if (attempt > 0 && isGone(request, error)) return await read(new Response(null, { status: 204 }), () => {});
+        if (attempt > 0 && isGone(request, error)) return await read(new Response(null, { status: 204 }), noop, noop);
         const wait = attempt < retries && isRepeatable(request) ? this.#waitMs(error, attempt) : undefined;
         if (wait === undefined) throw error;
         await this.clock.sleep(wait, request.signal);
@@ -163,7 +163,7 @@ export class Http {
       });
       watchdog.touch();
       if (!response.ok) throw problemOf(response, await readText(response, watchdog.touch));
-      return await read(response, watchdog.touch);
+      return await read(response, watchdog.touch, watchdog.rest);
     } catch (error) {
       request.signal?.throwIfAborted();
       // why first: when the source of an upload fails, the network fails because of it
@@ -197,6 +197,8 @@ export class Http {
     return url.href;
   }
 }
+
+const noop = () => {};
 
 function isGone({ method }: ApiRequest, error: unknown): boolean {
   return method === 'DELETE' && error instanceof DocketError && error.status === 404;

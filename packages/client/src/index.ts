@@ -62,7 +62,17 @@ export type {
   Shape,
   ShapeOf,
 } from './records.ts';
-export type { ItemSource } from './upload.ts';
+export type { ItemFile, ItemSource } from './upload.ts';
+export type {
+  CreatedWebhook,
+  DeliveryFilters,
+  NewWebhookEndpoint,
+  RotatedSecret,
+  WebhookAttempt,
+  WebhookDelivery,
+  WebhookEndpoint,
+  Webhooks,
+} from './webhook-endpoints.ts';
 export {
   type VerifyOptions,
   verifyWebhook,

@@ -1,6 +1,6 @@
 import type { CallOptions, ItemResult } from './batch.ts';
 import { jobPath, type WaitOptions, waitForEnd } from './follow.ts';
-import type { Http, Query } from './http.ts';
+import { chunksOf, type Http, type Query } from './http.ts';
 import { endOf, type Job, type JobEnd, type JobFilters } from './job.ts';
 import { JobHandle, type ResultFilter } from './job-handle.ts';
 
@@ -38,6 +38,50 @@ export class Jobs {
     { signal }: CallOptions = {},
   ): AsyncGenerator<ItemResult<Row>, void, undefined> {
     return this.#http.pages(`${jobPath(jobId)}/results`, { ...filter, limit: 1_000 } as Query, signal);
+  }
+
+  /**
+   * The results of the items decided so far as one text: CSV (what was asked of each item, then its outcome; safe to open in a
+   * spreadsheet) or NDJSON. It is read no faster than it is taken, and not asked for again when it breaks off.
+   */
+  async *download(
+    jobId: string,
+    type: 'text/csv' | 'application/x-ndjson',
+    filter: ResultFilter = {},
+    { signal }: CallOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    const left = new AbortController();
+    const request = {
+      method: 'GET' as const,
+      path: `${jobPath(jobId)}/results`,
+      query: { ...filter } as Query,
+      headers: { accept: type },
+      signal: signal ? AbortSignal.any([signal, left.signal]) : left.signal,
+      maxRetries: 0,
+    };
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = writable.getWriter();
+    const read = this.#http.request(request, async (response, touch, rest) => {
+      if (!response.body) return;
+      for await (const bytes of chunksOf(response.body)) {
+        // why: one who reads slowly is not a server that has fallen silent
+        rest();
+        await writer.write(bytes);
+        touch();
+      }
+    });
+    const whole = read.then(
+      () => writer.close(),
+      (error) => writer.abort(error),
+    );
+    try {
+      yield* chunksOf(readable);
+      await whole;
+    } finally {
+      left.abort();
+      // why caught: what failed was thrown where the bytes are read
+      await whole.catch(() => {});
+    }
   }
 
   /** As `done` of the handle. */

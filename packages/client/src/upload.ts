@@ -3,6 +3,13 @@ import type { BatchOptions, StreamedOptions } from './batch.ts';
 /** Items that are given one by one. */
 export type ItemSource<Item> = Iterable<Item> | AsyncIterable<Item>;
 
+/** A file of items, as it stands: CSV with a header, or NDJSON with one item a line. */
+export interface ItemFile {
+  type: 'text/csv' | 'application/x-ndjson';
+  /** Its text or bytes, piece by piece; from a function that opens it, so that it can be sent again. */
+  content: ItemSource<Uint8Array | string> | (() => ItemSource<Uint8Array | string>);
+}
+
 /** A body of items, one a line, that is made as it is sent. */
 export interface Upload {
   headers: Readonly<Record<string, string>>;
@@ -29,21 +36,35 @@ const longestPieceMs = 1_000;
 /** The slowest network that a Blob is sent over, in bytes a millisecond. */
 const slowest = 50;
 
+type Source = Iterator<unknown> | AsyncIterator<unknown>;
+
+/** How a source becomes bytes. */
+export interface Format {
+  type: string;
+  /** The next bytes, at least one unless the source has ended. */
+  read(source: Source, onRead: () => void): Promise<{ bytes: Uint8Array; done: boolean }>;
+}
+
 interface UploadOptions {
+  format: Format;
   gzip: boolean;
   /** The source gives its items each time anew. */
   repeatable: boolean;
 }
 
-const gzipHeaders = { 'content-encoding': 'gzip' };
-const ndjsonHeaders = { 'content-type': 'application/x-ndjson' };
+function headersOf({ type }: Format, gzip: boolean): Record<string, string> {
+  return { 'content-type': type, ...(gzip ? { 'content-encoding': 'gzip' } : {}) };
+}
 
 /** Sends the items as they are read, no faster than the network takes them. */
-export function streamItems(openSource: () => ItemSource<unknown>, { gzip, repeatable }: UploadOptions): Upload {
+export function streamItems(
+  openSource: () => ItemSource<unknown>,
+  { format, gzip, repeatable }: UploadOptions,
+): Upload {
   let begun = false;
   let failure: { reason: unknown } | undefined;
   return {
-    headers: { ...ndjsonHeaders, ...(gzip ? gzipHeaders : {}) },
+    headers: headersOf(format, gzip),
     allowanceMs: 0,
     get canRepeat() {
       return repeatable || !begun;
@@ -53,6 +74,7 @@ export function streamItems(openSource: () => ItemSource<unknown>, { gzip, repea
     },
     open: ({ touch, over }) =>
       encode(openSource, {
+        format,
         gzip,
         over,
         onRead: () => {
@@ -69,19 +91,19 @@ export function streamItems(openSource: () => ItemSource<unknown>, { gzip, repea
 /** Puts the items together first: for runtimes that cannot send a stream. */
 export async function bufferItems(
   openSource: () => ItemSource<unknown>,
-  { gzip, signal }: { gzip: boolean; signal: AbortSignal | undefined },
+  { format, gzip, signal }: { format: Format; gzip: boolean; signal: AbortSignal | undefined },
 ): Promise<Upload> {
   let failure: { reason: unknown } | undefined;
   const onFailure = (reason: unknown) => {
     failure = { reason };
   };
-  const whole = new Response(encode(openSource, { gzip, over: signal, onRead: () => {}, onFailure })).blob();
+  const whole = new Response(encode(openSource, { format, gzip, over: signal, onRead: () => {}, onFailure })).blob();
   const blob = await whole.catch((error) => {
     signal?.throwIfAborted();
     throw failure ? failure.reason : error;
   });
   return {
-    headers: { ...ndjsonHeaders, ...(gzip ? gzipHeaders : {}) },
+    headers: headersOf(format, gzip),
     canRepeat: true,
     failure: undefined,
     allowanceMs: blob.size / slowest,
@@ -90,6 +112,7 @@ export async function bufferItems(
 }
 
 interface EncodeOptions {
+  format: Format;
   gzip: boolean;
   over: AbortSignal | undefined;
   onRead(): void;
@@ -98,10 +121,9 @@ interface EncodeOptions {
 
 function encode(
   openSource: () => ItemSource<unknown>,
-  { gzip, over, onRead, onFailure }: EncodeOptions,
+  { format, gzip, over, onRead, onFailure }: EncodeOptions,
 ): ReadableStream<BufferSource> {
-  const encoder = new TextEncoder();
-  let items: Iterator<unknown> | AsyncIterator<unknown> | undefined;
+  let items: Source | undefined;
   // why not left to the runtime: not every one lets go of the body when the answer comes before its end
   const close = async () => {
     over?.removeEventListener('abort', close);
@@ -116,9 +138,9 @@ function encode(
       async pull(controller) {
         try {
           items ??= iteratorOf(openSource());
-          const { text, done } = await readPiece(items, onRead);
+          const { bytes, done } = await format.read(items, onRead);
           over?.throwIfAborted();
-          if (text !== '') controller.enqueue(encoder.encode(text));
+          if (bytes.length > 0) controller.enqueue(bytes as BufferSource);
           if (!done) return;
           over?.removeEventListener('abort', close);
           controller.close();
@@ -138,22 +160,41 @@ function encode(
     : lines;
 }
 
-async function readPiece(
-  items: Iterator<unknown> | AsyncIterator<unknown>,
-  onRead: () => void,
-): Promise<{ text: string; done: boolean }> {
-  const sendAt = Date.now() + longestPieceMs;
-  let text = '';
-  while (text.length < pieceChars && Date.now() < sendAt) {
-    onRead();
-    const next = await items.next();
-    if (next.done) return { text, done: true };
-    text += `${JSON.stringify(next.value)}\n`;
-  }
-  return { text, done: false };
+const encoder = new TextEncoder();
+
+/** Items, as a line of JSON each. */
+export const asLines: Format = {
+  type: 'application/x-ndjson',
+  async read(items, onRead) {
+    const sendAt = Date.now() + longestPieceMs;
+    let text = '';
+    while (text.length < pieceChars && Date.now() < sendAt) {
+      onRead();
+      const next = await items.next();
+      if (next.done) return { bytes: encoder.encode(text), done: true };
+      text += `${JSON.stringify(next.value)}\n`;
+    }
+    return { bytes: encoder.encode(text), done: false };
+  },
+};
+
+/** The pieces of a file of this type, as they are. */
+export function asFile(type: ItemFile['type']): Format {
+  return {
+    type,
+    async read(pieces, onRead) {
+      for (;;) {
+        onRead();
+        const next = await pieces.next();
+        if (next.done) return { bytes: new Uint8Array(), done: true };
+        const piece = next.value as Uint8Array | string;
+        if (piece.length > 0) return { bytes: typeof piece === 'string' ? encoder.encode(piece) : piece, done: false };
+      }
+    },
+  };
 }
 
-function iteratorOf(source: ItemSource<unknown>): Iterator<unknown> | AsyncIterator<unknown> {
+function iteratorOf(source: ItemSource<unknown>): Source {
   return Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
 }
 

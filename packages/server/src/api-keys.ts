@@ -47,6 +47,40 @@ export async function revokeApiKey(
   return rowCount === 1;
 }
 
+/** A key as it may be shown: without the key itself. */
+export interface ApiKeyEntry {
+  keyId: string;
+  name: string;
+  /** The last characters of the key. */
+  hint: string;
+  state: 'in force' | 'expired' | 'revoked';
+  createdAt: string;
+  expiresAt: string | null;
+}
+
+/** All keys of a tenant, oldest first. */
+export async function listApiKeys(db: Database, tenantId: string): Promise<ApiKeyEntry[]> {
+  const { rows } = await db.query<{
+    key_id: string;
+    name: string;
+    hint: string;
+    state: ApiKeyEntry['state'];
+    created_at: string;
+    expires_at: string | null;
+  }>(sql`
+    select key_id, name, hint, created_at, expires_at,
+      case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'in force' end as state
+    from docket.api_keys where tenant_id = ${tenantId} order by key_id`);
+  return rows.map((row) => ({
+    keyId: row.key_id,
+    name: row.name,
+    hint: row.hint,
+    state: row.state,
+    createdAt: new Date(row.created_at).toISOString(),
+    expiresAt: row.expires_at === null ? null : new Date(row.expires_at).toISOString(),
+  }));
+}
+
 /**
  * Makes sure that there is a first key: the given one, or else a new one if the tenant has none yet. Answers the key only when
  * it has just been made up. Safe when many processes start at once.

@@ -1,6 +1,5 @@
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { createEngine, type Engine } from '@docket/engine';
 import { startEmbeddedPostgres } from '@docket/engine/embedded';
 import type { FastifyBaseLogger } from 'fastify';
@@ -12,14 +11,13 @@ import { collections } from './collections/index.ts';
 import type { Config } from './config.ts';
 import { collectProcessMetrics, createMetrics } from './http/metrics.ts';
 import { seedIncidents } from './incidents/seed.ts';
+import { migrations } from './migrations.ts';
 import { Deliverer } from './webhooks/deliverer.ts';
 import { recordEvents } from './webhooks/outbox.ts';
 import { defaultPolicy } from './webhooks/targets.ts';
 
 /** The tenant of the first key and of the sample data. */
 export const firstTenant = 'default';
-
-const migrations = { name: 'docket', directory: fileURLToPath(new URL('../migrations', import.meta.url)) };
 
 export interface RunningServer {
   url: string;

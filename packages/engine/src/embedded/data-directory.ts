@@ -63,6 +63,15 @@ export async function prepareDataDirectory(
   }
 }
 
+/** A data directory that holds a cluster already; undefined where there is none. Changes nothing. */
+export async function findDataDirectory(
+  path: string,
+): Promise<Pick<DataDirectory, 'clusterDir' | 'password'> | undefined> {
+  const clusterDir = join(path, 'postgres');
+  if (!(await holdsCluster(clusterDir))) return undefined;
+  return { clusterDir, password: await readPassword(join(path, 'password'), false) };
+}
+
 async function holdsCluster(clusterDir: string): Promise<boolean> {
   const names = await readdir(clusterDir).catch((error: unknown): string[] => {
     if (errorCode(error) === 'ENOENT') return [];

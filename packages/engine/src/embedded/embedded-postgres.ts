@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Binaries, findBinaries } from './binaries.ts';
-import { type DataDirectory, databaseName, prepareDataDirectory, role } from './data-directory.ts';
+import { type DataDirectory, databaseName, findDataDirectory, prepareDataDirectory, role } from './data-directory.ts';
 import { DataDirectoryInUseError, EmbeddedPostgresError, errorMessage, ServerLostError } from './errors.ts';
 import { type Ownership, takeOwnership } from './owner.ts';
 import {
@@ -53,11 +53,26 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const supervisor = new Supervisor(directory, binaries, options.postgresFlags ?? [], log);
   const { port, found, created } = await supervisor.start();
   return {
-    url: `postgres://${role}:${directory.password}@127.0.0.1:${port}/${databaseName}`,
+    url: urlOf(directory.password, port),
     takenOver: found,
     created,
     stop: () => supervisor.stop(),
   };
+}
+
+/** What a data directory holds: no database, one that nobody runs, or one that runs, whoever owns it. */
+export type FoundPostgres = { state: 'none' } | { state: 'stopped' } | { state: 'running'; url: string };
+
+/** Looks at a data directory without changing it; the url of a running database is good as long as its owner runs it. */
+export async function findEmbeddedPostgres(dataDir: string): Promise<FoundPostgres> {
+  const found = await findDataDirectory(dataDir);
+  if (!found) return { state: 'none' };
+  const server = await findPostmaster(found.clusterDir);
+  return server ? { state: 'running', url: urlOf(found.password, server.port) } : { state: 'stopped' };
+}
+
+function urlOf(password: string, port: number): string {
+  return `postgres://${role}:${password}@127.0.0.1:${port}/${databaseName}`;
 }
 
 interface Running extends Postmaster, Ownership {

@@ -5,7 +5,7 @@ import { RequestError } from '../domain/codes.ts';
 import type { Collection } from '../domain/collection.ts';
 import { chunkItems } from '../storage/chunk-store.ts';
 import { asRequestError } from '../storage/errors.ts';
-import { migrate } from '../storage/migrate.ts';
+import { migrate, pendingMigrations } from '../storage/migrate.ts';
 import { createPool } from '../storage/pool.ts';
 import { sql } from '../storage/sql.ts';
 import { failAbandonedUploads } from '../storage/upload-store.ts';
@@ -116,7 +116,9 @@ export function createEngine(options: EngineOptions): Engine {
       const patient = createPool({ url: databaseUrl, max: 1, applicationName: 'docket-migrate', onIdleError });
       const done = await migrate(patient, [migrations, ...sets]).finally(() => patient.end());
       if (done.length > 0) logger.info({ migrations: done }, 'the schema is up to date');
+      return done;
     },
+    pendingMigrations: (sets = []) => pendingMigrations(pool, [migrations, ...sets]),
     checkTables: async () => {
       mounts = await mountCollections(pool, options.collections);
       await live.start();

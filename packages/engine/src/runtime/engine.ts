@@ -166,8 +166,13 @@ export interface Engine {
   /** The pool for requests: for an embedding server's own tables. */
   readonly pool: Pool;
 
-  /** Applies the engine's migrations, then those of `sets`. Safe when many processes do it at once; refuses a newer breaking schema. */
-  migrate(sets?: readonly MigrationSet[]): Promise<void>;
+  /**
+   * Applies the engine's migrations, then those of `sets`, and gives back the files that it applied. Safe when many processes do it
+   * at once; refuses a newer breaking schema.
+   */
+  migrate(sets?: readonly MigrationSet[]): Promise<string[]>;
+  /** The files that `migrate` would apply. Changes nothing; refuses what `migrate` refuses. */
+  pendingMigrations(sets?: readonly MigrationSet[]): Promise<string[]>;
   /** Compares each collection's table with its definition. Throws one error that names every difference. */
   checkTables(): Promise<void>;
   /** Starts applying jobs in this process. Idempotent. */

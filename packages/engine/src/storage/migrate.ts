@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join as joinPath } from 'node:path';
-import type { Pool, Transaction } from './database.ts';
+import type { Database, Pool, Transaction } from './database.ts';
 import { raw, sql } from './sql.ts';
 
 /** A folder of numbered SQL files (`0001_name.sql`) with a name of its own in the record of applied migrations. */
@@ -47,14 +47,27 @@ export async function migrate(pool: Pool, sets: readonly MigrationSet[]): Promis
       await lock(tx);
       const applied = await readApplied(tx);
       refuseForeignSchema(migrations, applied);
-      if (!migration || applied.some((one) => one.set_name === migration.set && one.number === migration.number))
-        return;
+      if (!migration || isApplied(migration, applied)) return;
       await apply(tx, migration);
       done.push(migration.file);
     });
   }
   return done;
 }
+
+/** The files that `migrate` would apply. Changes nothing, and throws SchemaError where `migrate` would before any change. */
+export async function pendingMigrations(db: Database, sets: readonly MigrationSet[]): Promise<string[]> {
+  const migrations = (await Promise.all(sets.map(readMigrations))).flat();
+  const { rows } = await db.query<{ there: boolean }>(
+    sql`select to_regclass('docket.migrations') is not null as there`,
+  );
+  const applied = rows[0]?.there ? await readApplied(db) : [];
+  refuseForeignSchema(migrations, applied);
+  return migrations.filter((migration) => !isApplied(migration, applied)).map(({ file }) => file);
+}
+
+const isApplied = ({ set, number }: Migration, applied: readonly Applied[]) =>
+  applied.some((one) => one.set_name === set && one.number === number);
 
 const lock = (tx: Transaction) => tx.query(sql`select pg_advisory_xact_lock(hashtextextended('docket.migrations', 0))`);
 
@@ -75,8 +88,8 @@ async function prepare(pool: Pool): Promise<void> {
   });
 }
 
-async function readApplied(tx: Transaction): Promise<Applied[]> {
-  const { rows } = await tx.query<Applied>(
+async function readApplied(db: Database): Promise<Applied[]> {
+  const { rows } = await db.query<Applied>(
     sql`select set_name, number, file, checksum, breaking from docket.migrations`,
   );
   return rows;

@@ -1,5 +1,6 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { findEmbeddedPostgres } from '@docket/engine/embedded';
 import { afterEach, describe, expect, it } from 'vitest';
 import { isAlive } from '../../src/embedded/processes.ts';
 import { query, readPostmasterPid, Workbench } from './workbench.ts';
@@ -22,6 +23,16 @@ describe('an embedded PostgreSQL', () => {
     const second = await bench.start(dataDir);
     expect(second).toMatchObject({ created: false, takenOver: false });
     expect(await query(second.url, 'select text from note')).toEqual([{ text: 'kept' }]);
+  });
+
+  it('is found by others while it runs, and not made by looking', async () => {
+    const dataDir = await bench.makeDataDir();
+    expect(await findEmbeddedPostgres(dataDir)).toEqual({ state: 'none' });
+    await expect(stat(dataDir)).rejects.toMatchObject({ code: 'ENOENT' });
+    const server = await bench.start(dataDir);
+    expect(await findEmbeddedPostgres(dataDir)).toEqual({ state: 'running', url: server.url });
+    await server.stop();
+    expect(await findEmbeddedPostgres(dataDir)).toEqual({ state: 'stopped' });
   });
 
   it('is durable, in UTF-8, in UTC, reachable on the loopback address only and by its password only', async () => {

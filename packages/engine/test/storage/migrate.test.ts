@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createDatabase } from '../../../../test/database.ts';
 import type { Pool } from '../../src/storage/database.ts';
-import { type MigrationSet, migrate, SchemaError } from '../../src/storage/migrate.ts';
+import { type MigrationSet, migrate, pendingMigrations, SchemaError } from '../../src/storage/migrate.ts';
 import { createPool } from '../../src/storage/pool.ts';
 import { sql } from '../../src/storage/sql.ts';
 
@@ -54,6 +54,18 @@ test('what is new is applied, what is there is left alone; sets do not know each
   const other = await setOf('other', { '0001_c.sql': 'create table c (n integer);', 'notes.md': '' });
   expect(await migrate(pool, [await setOf('own', second), other])).toEqual(['0002_b.sql', '0001_c.sql']);
   expect(await migrate(pool, [other])).toEqual([]);
+});
+
+test('what is pending is told without a change, and refused where applying it would be', async () => {
+  const pool = open();
+  const set = await setOf('own', second);
+  expect(await pendingMigrations(pool, [set])).toEqual(['0001_a.sql', '0002_b.sql']);
+  const { rows } = await pool.query(sql`select count(*)::int as schemas from pg_namespace where nspname = 'docket'`);
+  expect(rows).toEqual([{ schemas: 0 }]);
+  await migrate(pool, [await setOf('own', first)]);
+  expect(await pendingMigrations(pool, [await setOf('own', second)])).toEqual(['0002_b.sql']);
+  const edited = await setOf('own', { '0001_a.sql': 'select 1;' });
+  await expect(pendingMigrations(pool, [edited])).rejects.toThrow(SchemaError);
 });
 
 test('a file that was edited after it had been applied is refused, before any change', async () => {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export interface ThrowAwayServer {
@@ -12,12 +12,16 @@ export interface ThrowAwayServer {
   stop(): Promise<void>;
 }
 
+// why: the same program is run as TypeScript in a checkout, and as JavaScript where it was built
+const extension = extname(import.meta.filename);
+const main = fileURLToPath(new URL(`../main${extension}`, import.meta.url));
+const conditions = extension === '.ts' ? ['--conditions=docket-source'] : [];
+
 /** A server of its own, in a process, a data directory and on a port of its own; `stop` leaves nothing behind. */
 export async function startThrowAwayServer(): Promise<ThrowAwayServer> {
   const dataDir = await mkdtemp(join(tmpdir(), 'docket-demo-'));
   const apiKey = `demo-${randomBytes(16).toString('hex')}`;
-  const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--conditions=docket-source', main], {
+  const child = spawn(process.execPath, [...conditions, main, 'serve'], {
     env: {
       PATH: process.env.PATH,
       DOCKET_DATA_DIR: dataDir,

@@ -1,6 +1,6 @@
 import type { Case, Docket } from '@docket/client';
-import { readIncidentEvents } from '../src/incidents/event-log.ts';
-import { expectedChanges, finalStates, replayBatches } from '../src/incidents/replay.ts';
+import { readIncidentEvents } from '../incidents/event-log.ts';
+import { expectedChanges, finalStates, replayBatches } from '../incidents/replay.ts';
 
 export interface ReplayReport {
   cases: number;
