@@ -175,6 +175,25 @@ describe('pause and resume', () => {
     expect((await engine().cancelJob(caller, jobId)).status).toBe('cancelled');
   });
 
+  test('a job that ends while it is being resumed is off the dispatch list', async () => {
+    const ids = await fixture.reseed(1);
+    await startWorker();
+    const release = await holdLocks(fixture.sql, 'select 1 from widgets for update');
+    const jobId = await submitJob(update(ids));
+    await waitForLock(fixture.sql, 'docket-worker');
+    await engine().pauseJob(caller, jobId);
+    // the statements of a resume, held open
+    const resuming = await fixture.sql.connect();
+    await resuming.query(`begin; update docket.jobs set status = 'running';
+      insert into docket.runnable_jobs (tenant_id, job_id, priority) select tenant_id, job_id, priority from docket.jobs`);
+    await release();
+    await waitForLock(fixture.sql, 'docket-worker');
+    await resuming.query('commit');
+    resuming.release();
+    expect((await completed(jobId)).summary.succeeded).toBe(1);
+    expect(await rowsOf('select 1 from docket.runnable_jobs')).toEqual([]);
+  });
+
   test('at random beside the workers, nothing is lost and nothing done twice', async () => {
     const ids = await fixture.reseed(6000);
     await startWorker(3);

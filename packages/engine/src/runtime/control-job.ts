@@ -55,7 +55,7 @@ async function changeOpenJob(
   { change, asked }: { change: typeof pauseOpenJob; asked: string },
 ): Promise<Job> {
   await receivedJob(jobs, tenantId, jobId);
-  const changed = await change(pool, tenantId, parseJobId(jobId) as string);
+  const changed = await pool.transaction((tx) => change(tx, tenantId, parseJobId(jobId) as string));
   const job = await jobs.get(tenantId, jobId);
   if (!changed && (isTerminal(job.status) || job.cancelRequested)) throw conflict(job, asked);
   return job;

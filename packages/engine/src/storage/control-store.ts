@@ -1,12 +1,12 @@
 import { presentJobId } from '../domain/ids.ts';
 import type { JobStatus } from '../domain/job.ts';
-import type { Database } from './database.ts';
-import { isThere, progressColumns, tellProgress } from './job-store.ts';
+import type { Database, Transaction } from './database.ts';
+import { isThere, progressColumns, tellProgress, unlist } from './job-store.ts';
 import { sql } from './sql.ts';
 
 /*
- * The changes of state that callers ask for. Each is one statement that does nothing, and says so, when the job is in another
- * state by now. Locks are taken in the order of the workers: chunk, job, dispatch list.
+ * The changes of state that callers ask for. Each begins with one statement that does nothing, and says so, when the job is in
+ * another state by now. Locks are taken in the order of the workers: chunk, job, dispatch list.
  */
 
 /**
@@ -20,7 +20,7 @@ export async function requestCancel(
   { cancelledItems, ttlSeconds }: { cancelledItems: number; ttlSeconds: number },
 ): Promise<boolean> {
   const isWhole = sql`succeeded + failed + not_processed + ${cancelledItems}::int = total`;
-  const { rowCount } = await db.query(sql`
+  const cancelled = db.query(sql`
     with cancelled as (
       update docket.jobs set cancel_requested = true, not_processed = not_processed + ${cancelledItems}::int,
         status = case when ${isWhole} then 'cancelled' else 'running' end,
@@ -29,9 +29,6 @@ export async function requestCancel(
         expires_at = case when ${isWhole} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
       returning completed_at is not null as ended, priority, ${progressColumns}
-    ), removed as (
-      delete from docket.runnable_jobs
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and (select ended from cancelled)
     ), kept as (
       insert into docket.runnable_jobs (tenant_id, job_id, priority)
       select ${tenantId}, ${jobUuid}::uuid, priority from cancelled where not ended
@@ -39,27 +36,26 @@ export async function requestCancel(
     )
     select ${tellProgress(jobUuid)}, case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end
     from cancelled`);
+  const [{ rowCount }] = await Promise.all([cancelled, unlist(db, tenantId, jobUuid)]);
   return rowCount === 1;
 }
 
 /** Takes a job off the dispatch list; chunks in flight finish. */
-export async function pauseOpenJob(db: Database, tenantId: string, jobUuid: string): Promise<boolean> {
-  const { rowCount } = await db.query(sql`
+export async function pauseOpenJob(tx: Transaction, tenantId: string, jobUuid: string): Promise<boolean> {
+  const paused = tx.query(sql`
     with paused as (
       update docket.jobs set status = 'paused'
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running') and not cancel_requested
       returning ${progressColumns}
-    ), removed as (
-      delete from docket.runnable_jobs
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and exists (select 1 from paused)
     )
     select ${tellProgress(jobUuid)} from paused`);
+  const [{ rowCount }] = await Promise.all([paused, unlist(tx, tenantId, jobUuid), tx.commit()]);
   return rowCount === 1;
 }
 
 /** Puts a paused job back on the dispatch list, and wakes workers. */
-export async function resumePausedJob(db: Database, tenantId: string, jobUuid: string): Promise<boolean> {
-  const { rowCount } = await db.query(sql`
+export async function resumePausedJob(tx: Transaction, tenantId: string, jobUuid: string): Promise<boolean> {
+  const resumed = tx.query(sql`
     with resumed as (
       update docket.jobs set status = case when started_at is null then 'pending' else 'running' end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status = 'paused'
@@ -69,6 +65,7 @@ export async function resumePausedJob(db: Database, tenantId: string, jobUuid: s
       select ${tenantId}, ${jobUuid}::uuid, priority from resumed
     )
     select ${tellProgress(jobUuid)}, pg_notify('docket_runnable', ${tenantId}) from resumed`);
+  const [{ rowCount }] = await Promise.all([resumed, tx.commit()]);
   return rowCount === 1;
 }
 

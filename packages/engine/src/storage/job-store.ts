@@ -241,7 +241,7 @@ export async function countChunk(
   const { tenantId, jobUuid, chunkNo, ttlSeconds } = params;
   const { succeeded, failed, notProcessed } = params.counts;
   const isLast = sql`succeeded + failed + not_processed + ${succeeded + failed + notProcessed}::int = total`;
-  const { rowCount } = await db.query(sql`
+  const counted = db.query(sql`
     with counted as (
       update docket.jobs set
         succeeded = succeeded + ${succeeded}::int, failed = failed + ${failed}::int,
@@ -254,12 +254,22 @@ export async function countChunk(
         expires_at = case when ${isLast} then clock_timestamp() + make_interval(secs => ${ttlSeconds}) else expires_at end
       where tenant_id = ${tenantId} and job_id = ${jobUuid} and status in ('pending', 'running', 'paused')
       returning completed_at is not null as ended, ${progressColumns}
-    ), removed as (
-      delete from docket.runnable_jobs
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and (select ended from counted)
     )
     select ended, ${tellProgress(jobUuid, { chunkNo, failed: failed > 0 })},
       case when ended then pg_notify('docket_job_ended', ${presentJobId(jobUuid)}) end
     from counted`);
+  const [{ rowCount }] = await Promise.all([counted, unlist(db, tenantId, jobUuid)]);
   if (rowCount !== 1) throw new Error(`Job ${jobUuid} ended while one of its chunks was being applied.`);
+}
+
+/**
+ * Takes a job off the dispatch list that is not to be served any more. To be sent behind the statement that changed it, and not as a part
+ * of it: that one may have waited for another transaction, and would not see what was put on the list by it.
+ */
+export async function unlist(db: Database, tenantId: string, jobUuid: string): Promise<void> {
+  await db.query(sql`
+    delete from docket.runnable_jobs r
+    where r.tenant_id = ${tenantId} and r.job_id = ${jobUuid} and exists (
+      select 1 from docket.jobs j
+      where j.tenant_id = ${tenantId} and j.job_id = ${jobUuid} and (j.completed_at is not null or j.status = 'paused'))`);
 }
