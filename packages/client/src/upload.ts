@@ -200,12 +200,14 @@ function iteratorOf(source: ItemSource<unknown>): Source {
 
 /** The options of a streamed batch; the query has room for no others. Throws TypeError for one that a stream cannot keep. */
 export function streamedOptions(options: BatchOptions): StreamedOptions {
-  const { mode, atomic, dryRun, maxErrors, return: returned, priority, label } = options;
+  const { mode, atomic, dryRun, maxErrors, return: returned, priority, label, callbackUrl } = options;
   if (mode === 'sync' || atomic) {
     const name = atomic ? '`atomic`' : '`mode: "sync"`';
     throw new TypeError(`${name} is for batches that are sent as an array of up to 1,000 items, not for a stream.`);
   }
   return Object.fromEntries(
-    Object.entries({ dryRun, maxErrors, return: returned, priority, label }).filter(([, value]) => value !== undefined),
+    Object.entries({ dryRun, maxErrors, return: returned, priority, label, callbackUrl }).filter(
+      ([, value]) => value !== undefined,
+    ),
   );
 }

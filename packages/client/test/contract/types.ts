@@ -10,6 +10,7 @@ import type {
   CaseStatus,
   CaseType,
   CaseTypeDefinition,
+  CreatedWebhook,
   HistoryEntry,
   ItemResult,
   Job,
@@ -21,14 +22,18 @@ import type {
   Limits,
   NewCase,
   NewOrder,
+  NewWebhookEndpoint,
   Order,
   OrderFilters,
   OrderPatch,
   Problem,
   ResultFilter,
   RetryOptions,
+  RotatedSecret,
   StreamedOptions,
   Summary,
+  WebhookDelivery,
+  WebhookEndpoint,
 } from '@docket/client';
 import type { components, operations } from './openapi.ts';
 
@@ -113,6 +118,12 @@ export interface Comparisons {
   caseType: Check<Same<CaseType, Answer<'getCaseTypesByName'>>>;
   caseTypeDefinition: Check<Same<CaseTypeDefinition, Sent<'putCaseTypesByName'>>>;
   limits: Check<Same<Limits, Answer<'getLimits'>>>;
+  webhook: Check<Same<WebhookEndpoint, Answer<'getWebhooksByWebhookId'>>>;
+  webhookInList: Check<Same<WebhookEndpoint, Row<Answer<'getWebhooks'>>>>;
+  newWebhook: Check<Same<NewWebhookEndpoint, Sent<'postWebhooks'>>>;
+  createdWebhook: Check<Same<CreatedWebhook, Answer<'postWebhooks', 201>>>;
+  rotatedSecret: Check<Same<RotatedSecret, Answer<'postWebhooksByWebhookIdRotate'>>>;
+  delivery: Check<Same<WebhookDelivery, Row<Answer<'getWebhooksByWebhookIdDeliveries'>>>>;
   // why: the client takes the id of every batch, so there is no option to leave it out
   options: Check<Same<BatchOptions, Omit<NonNullable<Having<BulkUpdate, 'items'>['options']>, 'returnJobId'>>>;
   streamedOptions: Check<Same<StreamedOptions, Asked<'postCasesBulkUpdate'>>>;
