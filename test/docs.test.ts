@@ -5,12 +5,14 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startThrowAwayServer, type ThrowAwayServer } from '../packages/server/src/demo/throw-away-server.ts';
+import { adminKey, type ServerProcess, ServerProcesses } from '../packages/server/test/server-processes.ts';
+import { createDatabase } from './database.ts';
 
 /*
- * The examples of the READMEs and docs/*.md are run as they stand, in a folder of their own, against a server with the sample data: each
- * `sh` block in order, with the `docket` command of this checkout, and a `json` block right behind it is what it must print; the `ts` blocks that use the client as one module, which must print
- * what the comments behind `console.log` say.
+ * The examples of the READMEs, docs/*.md and docs/guides/*.md are run as they stand, in a folder of their own, against a server with the
+ * sample data: each `sh` block in order, with the `docket` command of this checkout, and a `json` or `text` block right behind it is what
+ * it must print; then the `ts` blocks that use the client as one module, which must print what the comments behind `console.log` say.
+ * A member "..." in `json` stands for those that are left out. An id that was shown stands, in later examples, for the real one.
  */
 
 const run = promisify(execFile);
@@ -18,7 +20,7 @@ const root = new URL('../', import.meta.url);
 
 interface Example {
   script: string;
-  output: unknown;
+  output: Block | undefined;
 }
 
 interface Block {
@@ -38,7 +40,8 @@ function examplesOf(blocks: readonly Block[]): Example[] {
   return blocks.flatMap(({ language, content }, at) => {
     if (language !== 'sh') return [];
     const next = blocks[at + 1];
-    return [{ script: content, output: next?.language === 'json' ? JSON.parse(next.content) : undefined }];
+    const shown = next?.language === 'json' || next?.language === 'text';
+    return [{ script: content, output: shown ? next : undefined }];
   });
 }
 
@@ -54,10 +57,10 @@ function printedBy(code: string): string[] {
   return lines.map(([, behind, below]) => behind ?? below ?? '');
 }
 
-async function runModule(code: string, server: ThrowAwayServer): Promise<string[]> {
+async function runModule(code: string, server: ServerProcess, folder: string): Promise<string[]> {
   const path = fileURLToPath(new URL(`client-example-${process.pid}.ts`, import.meta.url));
-  await writeFile(path, code.replaceAll('http://127.0.0.1:3000', server.url));
-  const env = { ...process.env, DOCKET_URL: server.url, DOCKET_API_KEY: server.apiKey };
+  await writeFile(path, code);
+  const env = { ...process.env, DOCKET_URL: server.url, DOCKET_API_KEY: adminKey };
   const check = ['--ignoreConfig', '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2024'];
   const types = ['--lib', 'es2024,dom,dom.iterable,dom.asynciterable', '--types', 'node', '--skipLibCheck'];
   const sources = ['--customConditions', 'docket-source', '--allowImportingTsExtensions'];
@@ -67,7 +70,7 @@ async function runModule(code: string, server: ThrowAwayServer): Promise<string[
       (error: { stdout: string }) => error,
     );
     expect(problems).toBe('');
-    const { stdout } = await run(process.execPath, ['--conditions=docket-source', path], { env });
+    const { stdout } = await run(process.execPath, ['--conditions=docket-source', path], { env, cwd: folder });
     return stdout.trimEnd().split('\n');
   } finally {
     await rm(path);
@@ -84,10 +87,17 @@ async function makeFolder(): Promise<string> {
   return folder;
 }
 
-/** Ids, times and cursors differ from run to run; what they are is checked elsewhere. */
+const anId = /(job|wh|msg)_[0-9a-f]{32}/g;
+
+/** Ids, times, secrets and cursors differ from run to run; what they are is checked elsewhere. Columns are as wide as a time. */
 function masked(value: unknown): unknown {
   if (typeof value === 'string') {
-    return value.replace(/job_[0-9a-f]{32}/g, 'job_').replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'time');
+    return value
+      .replace(anId, '$1_')
+      .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'time')
+      .replace(/whsec_[\w+/=]+/g, 'whsec_')
+      .replace(/ {2,}/g, '  ')
+      .replaceAll('\r\n', '\n');
   }
   if (Array.isArray(value)) return value.map(masked);
   if (typeof value !== 'object' || value === null) return value;
@@ -99,10 +109,42 @@ function masked(value: unknown): unknown {
   );
 }
 
+/** What was printed, without the members that `shown` leaves out where it has a member "...". */
+function shortened(printed: unknown, shown: unknown): unknown {
+  if (Array.isArray(printed) && Array.isArray(shown)) return printed.map((value, at) => shortened(value, shown[at]));
+  if (!isObject(printed) || !isObject(shown)) return printed;
+  const members = Object.entries(printed).filter(([name]) => name in shown || !('...' in shown));
+  const left = Object.fromEntries(members.map(([name, value]) => [name, shortened(value, shown[name])]));
+  return '...' in shown ? { ...left, '...': shown['...'] } : left;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Compares what an example printed with what the file shows, and learns which real ids the shown ones stand for. */
+function compare(stdout: string, { language, content }: Block, script: string, ids: Map<string, string>): void {
+  const shown: unknown = language === 'json' ? JSON.parse(content) : content.trim();
+  const printed = language === 'json' ? shortened(JSON.parse(stdout), shown) : stdout.trim();
+  expect(masked(printed), script).toEqual(masked(shown));
+  const real = idsOf(printed);
+  for (const [at, id] of idsOf(shown).entries()) ids.set(id, real[at] as string);
+}
+
+/** In the order of the names of members, so that it is the same for equal values. */
+function idsOf(value: unknown): string[] {
+  if (typeof value === 'string') return value.match(anId) ?? [];
+  if (Array.isArray(value)) return value.flatMap(idsOf);
+  if (!isObject(value)) return [];
+  return Object.keys(value)
+    .sort()
+    .flatMap((name) => idsOf(value[name]));
+}
+
 const files = [
   'README.md',
   'packages/client/README.md',
-  ...(await readdir(new URL('docs/', root))).map((file) => `docs/${file}`),
+  ...(await readdir(new URL('docs/', root), { recursive: true })).map((file) => `docs/${file}`),
 ].filter((file) => file.endsWith('.md'));
 
 const hasCurl = await run('curl', ['--version']).then(
@@ -114,40 +156,47 @@ describe.each(files)('%s', async (file) => {
   const blocks = await blocksOf(file);
   const examples = examplesOf(blocks);
   const code = moduleOf(blocks);
-  let server: ThrowAwayServer;
+  const processes = new ServerProcesses();
+  let database: Awaited<ReturnType<typeof createDatabase>> | undefined;
+  let server: ServerProcess;
   let folder: string;
+  const ids = new Map<string, string>();
+  const real = (text: string) =>
+    text.replaceAll('http://127.0.0.1:3000', server.url).replaceAll(anId, (id) => ids.get(id) ?? id);
   beforeAll(async () => {
     folder = await makeFolder();
-    if (examples.length > 0 || code) server = await startThrowAwayServer();
+    if (examples.length === 0 && !code) return;
+    database = await createDatabase();
+    server = await processes.start({
+      DATABASE_URL: database.url,
+      DOCKET_ADMIN_KEY: adminKey,
+      DOCKET_SEED: 'incidents',
+    });
   });
   afterAll(async () => {
-    await server?.stop();
+    await processes.clear();
+    await database?.drop();
     await rm(folder, { recursive: true, force: true });
   });
 
   test.skipIf(!hasCurl)('shows what really happens', async () => {
     for (const { script, output } of examples) {
-      const { stdout } = await run(
-        'bash',
-        ['-euo', 'pipefail', '-c', script.replaceAll('http://127.0.0.1:3000', server.url)],
-        {
-          cwd: folder,
-          env: {
-            ...process.env,
-            PATH: `${folder}${delimiter}${process.env.PATH}`,
-            KEY: server.apiKey,
-            DOCKET_URL: server.url,
-            DOCKET_API_KEY: server.apiKey,
-          },
+      const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', real(script)], {
+        cwd: folder,
+        env: {
+          ...process.env,
+          PATH: `${folder}${delimiter}${process.env.PATH}`,
+          KEY: adminKey,
+          DOCKET_URL: server.url,
+          DOCKET_API_KEY: adminKey,
         },
-      );
-      const answer = JSON.parse(stdout) as Record<string, unknown>;
-      expect(answer, script).not.toHaveProperty('type');
-      if (output !== undefined) expect(masked(answer), script).toEqual(masked(output));
+      });
+      if (output) compare(stdout.replaceAll(server.url, 'http://127.0.0.1:3000'), output, script, ids);
+      else expect(JSON.parse(stdout), script).not.toHaveProperty('type');
     }
   });
 
   test.runIf(code)('shows TypeScript that compiles and prints what it says', async () => {
-    expect(await runModule(code as string, server)).toEqual(printedBy(code as string));
+    expect(await runModule(real(code as string), server, folder)).toEqual(printedBy(code as string));
   });
 });

@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedPostgres } from '@docket/engine/embedded';
 import type { TestProject } from 'vitest/node';
+import { startEmbeddedPostgres } from '../packages/engine/src/embedded/index.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
