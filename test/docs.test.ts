@@ -171,6 +171,7 @@ describe.each(files)('%s', async (file) => {
       DATABASE_URL: database.url,
       DOCKET_ADMIN_KEY: adminKey,
       DOCKET_SEED: 'incidents',
+      DOCKET_WEBHOOKS_ALLOW_PRIVATE: 'true',
     });
   });
   afterAll(async () => {
