@@ -17,6 +17,8 @@ import { createDatabase } from './database.ts';
 
 const run = promisify(execFile);
 const root = new URL('../', import.meta.url);
+/** An example that waits in vain is ended, before its test is. */
+const longestMs = 20_000;
 
 interface Example {
   script: string;
@@ -70,7 +72,11 @@ async function runModule(code: string, server: ServerProcess, folder: string): P
       (error: { stdout: string }) => error,
     );
     expect(problems).toBe('');
-    const { stdout } = await run(process.execPath, ['--conditions=docket-source', path], { env, cwd: folder });
+    const { stdout } = await run(process.execPath, ['--conditions=docket-source', path], {
+      env,
+      cwd: folder,
+      timeout: longestMs,
+    });
     return stdout.trimEnd().split('\n');
   } finally {
     await rm(path);
@@ -171,6 +177,7 @@ describe.each(files)('%s', async (file) => {
       DATABASE_URL: database.url,
       DOCKET_ADMIN_KEY: adminKey,
       DOCKET_SEED: 'incidents',
+      DOCKET_WEBHOOKS_ALLOW_PRIVATE: 'true',
     });
   });
   afterAll(async () => {
@@ -183,6 +190,7 @@ describe.each(files)('%s', async (file) => {
     for (const { script, output } of examples) {
       const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', real(script)], {
         cwd: folder,
+        timeout: longestMs,
         env: {
           ...process.env,
           PATH: `${folder}${delimiter}${process.env.PATH}`,
