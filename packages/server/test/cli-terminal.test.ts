@@ -29,8 +29,8 @@ describe.skipIf(!hasTerminals)('on a terminal', () => {
     await createCases(served, ids);
   });
   afterEach(async () => {
-    await open?.close();
     await letGo?.();
+    await open?.close();
     open = undefined;
     letGo = undefined;
   });

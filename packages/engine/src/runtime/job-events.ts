@@ -168,6 +168,7 @@ class JobWatch {
   #wake: (() => void)[] = [];
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
+  #notices = 0;
 
   constructor(pool: Pool, jobs: JobReader, job: Job, tenantId: string) {
     this.#pool = pool;
@@ -178,6 +179,7 @@ class JobWatch {
   }
 
   note({ chunk, ...state }: ProgressNotice): void {
+    this.#notices += 1;
     if (chunk) this.#add(chunk);
     // why: notifications and what was read may overtake each other; a job's count only grows
     if (!isTerminal(this.job.status) && processedOf(state.summary) >= processedOf(this.job.summary)) {
@@ -204,12 +206,16 @@ class JobWatch {
   }
 
   async #read(): Promise<void> {
+    const { job: before } = this;
+    const notices = this.#notices;
     try {
       const job = await this.#jobs.get(this.#tenantId, this.job.jobId);
       const jobUuid = parseJobId(job.jobId) as string;
       for (const chunk of await chunkOutcomes(this.#pool, this.#tenantId, jobUuid)) this.#add(chunk);
-      this.job = job;
       this.ended = isTerminal(job.status);
+      // why: what was told in the meantime may be newer than what was read
+      if (this.ended || notices === this.#notices || this.job === before) this.job = job;
+      else this.#refreshAgain = true;
     } catch {
       // why: whoever follows connects again, and learns there what is wrong
       this.gone = true;
