@@ -29,7 +29,7 @@ const title = (content: string) => ({
   top: 12,
   textStyle: { color: text, fontSize: 16, fontWeight: 600 },
 });
-const legend = { top: 42, left: 16, textStyle: { color: text } };
+const legend = { top: 42, left: 16, itemGap: 28, textStyle: { color: text } };
 const axis = {
   axisLabel: { color: text },
   axisLine: { lineStyle: { color: line } },
