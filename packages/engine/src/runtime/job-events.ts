@@ -111,10 +111,12 @@ class Place {
 
 async function* stream(watch: JobWatch, place: Place, ending: AbortSignal): AsyncGenerator<JobEvent> {
   await watch.ready;
+  // why thrown: an end without any event would say that the job is over
+  if (watch.failure) throw watch.failure;
   let next = 0;
   let toldVersion = watch.version;
   let tellAt = performance.now() + progressEveryMs;
-  if (!watch.ended && !watch.gone) yield { kind: 'progress', id: place.id(), job: watch.job };
+  if (!watch.ended) yield { kind: 'progress', id: place.id(), job: watch.job };
   while (!ending.aborted) {
     const { version } = watch;
     for (; next < watch.decided.length && !ending.aborted; next++) {
@@ -127,7 +129,7 @@ async function* stream(watch: JobWatch, place: Place, ending: AbortSignal): Asyn
       yield { kind: 'end', id: endId, job: watch.job };
       return;
     }
-    if (watch.gone) return;
+    if (watch.failure) return;
     const now = performance.now();
     if (version > toldVersion && now >= tellAt) {
       yield { kind: 'progress', id: place.id(), job: watch.job };
@@ -157,8 +159,8 @@ class JobWatch {
   followers = 0;
   /** The job has ended, and all its chunks are known. */
   ended = false;
-  /** The job was deleted, or cannot be read. */
-  gone = false;
+  /** Why the job cannot be read; it may be deleted. */
+  failure: unknown;
   ready: Promise<void>;
   readonly #known = new NumberSet();
   readonly #pool: Pool;
@@ -216,9 +218,9 @@ class JobWatch {
       // why: what was told in the meantime may be newer than what was read
       if (this.ended || notices === this.#notices || this.job === before) this.job = job;
       else this.#refreshAgain = true;
-    } catch {
-      // why: whoever follows connects again, and learns there what is wrong
-      this.gone = true;
+    } catch (error) {
+      // why not told here: whoever follows connects again, and learns there what is wrong
+      this.failure = error;
     }
     this.#changed();
   }
@@ -235,6 +237,8 @@ class JobWatch {
     if (kept) return kept;
     const reading = this.#readFailures(chunkNo);
     this.#failures.set(chunkNo, reading);
+    // why: what could not be read is read again for the next who asks
+    reading.catch(() => this.#failures.delete(chunkNo));
     for (const oldest of this.#failures.keys()) {
       if (this.#failures.size <= keptChunks) break;
       this.#failures.delete(oldest);

@@ -127,7 +127,7 @@ export class Runner {
         failures += 1;
         if (failures === 1)
           this.#options.logger.warn({ err: error }, 'a worker cannot reach the database; it keeps trying');
-        await this.#sleep(run, 'worker', this.#signals, backoff(failures));
+        await this.#sleep(run, role, this.#signals, backoff(failures));
       }
     }
   }
@@ -231,6 +231,7 @@ export class Runner {
   #noteTrouble(job: RunnableJob, chunk: ClaimedChunk, error: unknown): void {
     const key = keyOf(job, chunk);
     const trouble = this.#trouble.get(key) ?? { attempts: 0, retryAt: 0, isolate: false, giveUp: false };
+    const gaveUpBefore = trouble.giveUp;
     const kind = failureKind(error);
     if (kind === 'data' && !trouble.isolate) trouble.isolate = true;
     else {
@@ -242,7 +243,9 @@ export class Runner {
     this.#trouble.set(key, trouble);
     this.#forgetOldTrouble();
     const details = { err: error, jobId: job.jobUuid, chunkNo: chunk.chunkNo, attempts: trouble.attempts };
-    if (trouble.giveUp) this.#options.logger.error(details, 'a chunk keeps failing; its items fail as internal');
+    // why once: another worker may have taken the chunk in the moment before it was given up
+    if (trouble.giveUp && !gaveUpBefore)
+      this.#options.logger.error(details, 'a chunk keeps failing; its items fail as internal');
     else this.#options.logger.warn(details, 'a chunk was not applied; it is tried again');
   }
 
