@@ -160,6 +160,24 @@ describe('a stream of items', () => {
     expect((await engine.listJobs({ tenantId, limit: 1 })).items[0]).toMatchObject({ status: 'cancelled' });
   });
 
+  test('of which a database that crashed lost a part is failed, and nothing is applied', async () => {
+    async function* interrupted(): AsyncGenerator<StreamedItem> {
+      yield* items(2_500);
+      await waitUntil(async () => (await chunksLeft()) === 2, 'two chunks are stored');
+      // as after a crash: the last commits, which were not durable yet, are gone
+      await fixture.sql.query(`delete from docket.job_chunks where chunk_no = 1`);
+      await fixture.sql.query(
+        `update docket.jobs set received = received - 1000 where status = 'pending' and total = 0`,
+      );
+      yield* items(1_000);
+    }
+    const error = await refusal(engine.submitStream(submissionOf(), interrupted()));
+    expect(error).toMatchObject({ code: 'database_unavailable', details: { retryAfter: 2 } });
+    const job = await engine.getJob(tenantId, error.details.extra?.jobId as string);
+    expect(job).toMatchObject({ status: 'failed', error: { code: 'database_unavailable' } });
+    expect(await chunksLeft()).toBe(0);
+  });
+
   test('whose process died is failed when workers start, with its key', async () => {
     const idempotency = { key: 'k', payloadHash: () => 'hash' };
     async function* endless(): AsyncGenerator<StreamedItem> {

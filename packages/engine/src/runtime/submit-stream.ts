@@ -8,6 +8,7 @@ import { RepeatedIds } from '../domain/repeated-ids.ts';
 import { chunkItems, insertChunk } from '../storage/chunk-store.ts';
 import { findJob, insertJob, makeRunnable } from '../storage/job-store.ts';
 import { claimKey, findUsedKey, hashToCome, storeKey, type TakenKey } from '../storage/key-store.ts';
+import { raw } from '../storage/sql.ts';
 import {
   completeUpload,
   extendUpload,
@@ -189,6 +190,8 @@ class Upload {
     this.#total += items.length;
     const { pool, admission } = this.#deps;
     this.#storing = pool.transaction(async (tx) => {
+      // why: nothing depends on it before the upload is complete, whose commit makes all commits before it durable too
+      void tx.query(raw('set local synchronous_commit = off'));
       const [alive] = await Promise.all([
         extendUpload(tx, this.#ofJob, items.length),
         insertChunk(tx, chunk),
@@ -213,7 +216,7 @@ class Upload {
         ordered: this.#ids.found,
         ttlSeconds: settings.jobTtlSeconds,
       });
-      if (!alive) throw endedElsewhere();
+      if (!alive) throw (await extendUpload(tx, this.#ofJob, 0)) ? lostItems() : endedElsewhere();
       await admission.confirm(tx, tenantId, counted, await admission.check(tx, tenantId, counted));
       const [stored] = await Promise.all([
         findJob(tx, tenantId, presentJobId(this.#jobUuid)),
@@ -262,6 +265,12 @@ function endedElsewhere(): RequestError {
     'job_conflict',
     'The job was ended while its items were being received. Nothing was applied.',
   );
+}
+
+function lostItems(): RequestError {
+  const message =
+    'The database was interrupted while the items were being received, and lost some. Nothing was applied. Send it again.';
+  return new RequestError('database_unavailable', message, { retryAfter: 2 });
 }
 
 /** About how much text an item is; measuring it exactly would cost as much as storing it. */

@@ -30,7 +30,10 @@ export async function extendUpload(db: Database, { tenantId, jobUuid }: Upload, 
   return rowCount === 1;
 }
 
-/** Makes the received items a job like any other. False when the upload was ended by somebody else. */
+/**
+ * Makes the received items a job like any other. False when the upload was ended by somebody else, or when less than the total is
+ * there: a database that went down and came back has lost what it had not yet made durable.
+ */
 export async function completeUpload(
   db: Database,
   { tenantId, jobUuid, total, ordered, ttlSeconds }: Upload & { total: number; ordered: boolean; ttlSeconds: number },
@@ -39,7 +42,7 @@ export async function completeUpload(
     with completed as (
       update docket.jobs set total = ${total}, ordered = ordered or ${ordered},
         expires_at = now() + make_interval(secs => ${ttlSeconds})
-      where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isUploading}
+      where tenant_id = ${tenantId} and job_id = ${jobUuid} and ${isUploading} and received = ${total}
       returning ${progressColumns}
     )
     select ${tellProgress(jobUuid)} from completed`);
