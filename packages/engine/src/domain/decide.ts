@@ -74,8 +74,9 @@ export function decide<Context>(params: DecideParams<Context>): Decision {
   const writes = new Map<string, RecordState>();
   const firstResults = new Map(params.firstResults);
   let failures = 0;
-  for (const [offset, item] of params.items.entries()) {
-    const index = params.firstIndex + offset;
+  let index = params.firstIndex - 1;
+  for (const item of params.items) {
+    index += 1;
     const key = item.idempotencyKey;
     const first = key === undefined ? undefined : firstResults.get(key);
     if (first) {
@@ -189,8 +190,10 @@ function changeOf(
   };
 }
 
-function pickFields(state: RecordState, names: readonly string[]): JsonObject {
-  return Object.fromEntries(names.map((name) => [name, state.fields[name] ?? null]));
+function pickFields({ fields }: RecordState, names: readonly string[]): JsonObject {
+  const picked: JsonObject = {};
+  for (const name of names) picked[name] = fields[name] ?? null;
+  return picked;
 }
 
 interface Accepted {

@@ -145,9 +145,10 @@ function allSucceeded(results: readonly ItemResult[]): boolean {
 
 async function writeUpdates(tx: Transaction, state: State, decision: Decision): Promise<void> {
   const records = [...decision.writes.values()];
-  const changed = [...new Set(decision.changes.flatMap((change) => Object.keys(change.after)))];
+  const changed = new Set<string>();
+  for (const { after } of decision.changes) for (const name in after) changed.add(name);
   await Promise.all([
-    state.mount.store.update(tx, state.tenantId, records, changed),
+    state.mount.store.update(tx, state.tenantId, records, [...changed]),
     writeChanges(tx, state, decision),
   ]);
 }

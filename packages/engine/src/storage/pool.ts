@@ -15,7 +15,15 @@ const parsers = new Map<number, (text: string) => unknown>([
   [builtins.DATE, (text) => text],
 ]);
 
+/** Rows that were written together have the same time. */
+let lastTime = { text: '', rfc3339: '' };
+
 function rfc3339(text: string): string {
+  if (text !== lastTime.text) lastTime = { text, rfc3339: toRfc3339(text) };
+  return lastTime.rfc3339;
+}
+
+function toRfc3339(text: string): string {
   if (text.endsWith('+00')) return `${text.slice(0, 10)}T${text.slice(11, -3)}Z`;
   const parts = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?([+-]\d\d)(:\d\d)?$/.exec(text);
   if (!parts) return text;
