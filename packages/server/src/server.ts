@@ -1,20 +1,17 @@
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createEngine, type Engine } from '@docket/engine';
+import type { Engine } from '@docket/engine';
 import { startEmbeddedPostgres } from '@docket/engine/embedded';
 import type { FastifyBaseLogger } from 'fastify';
 import { ApiKeys, ensureFirstKey } from './api-keys.ts';
 import { buildApp } from './app.ts';
-import { startBackground } from './background/background.ts';
-import { expiryTask } from './background/expiry.ts';
-import { collections } from './collections/index.ts';
 import type { Config } from './config.ts';
+import { engineFor } from './engine.ts';
 import { collectProcessMetrics, createMetrics } from './http/metrics.ts';
 import { seedIncidents } from './incidents/seed.ts';
 import { migrations } from './migrations.ts';
-import { Deliverer } from './webhooks/deliverer.ts';
-import { recordEvents } from './webhooks/outbox.ts';
-import { defaultPolicy } from './webhooks/targets.ts';
+import { targetPolicy } from './webhooks/targets.ts';
+import { WorkerThread } from './worker/worker-thread.ts';
 
 /** The tenant of the first key and of the sample data. */
 export const firstTenant = 'default';
@@ -53,11 +50,6 @@ async function startParts(
   started: (() => Promise<unknown>)[],
   stop: () => Promise<void>,
 ): Promise<RunningServer> {
-  const { collections: ownCollections, publicUrl, corsOrigins, webhookPorts, ...engineSettings } = config.settings;
-  const webhookTargets = {
-    allowPrivate: config.webhooksAllowPrivate,
-    ports: webhookPorts ?? defaultPolicy.ports,
-  };
   let databaseUrl = config.databaseUrl;
   let newDatabase = false;
   if (databaseUrl === undefined) {
@@ -68,45 +60,28 @@ async function startParts(
   }
   const metrics = createMetrics();
   collectProcessMetrics(metrics);
-  const engine = createEngine({
-    ...engineSettings,
-    databaseUrl,
-    logger,
-    collections: [...collections, ...(ownCollections ?? [])],
-    recordEffect: recordEvents,
-    onDecided: ({ collection, succeeded, failed, notProcessed }) => {
-      metrics.countItems(collection, 'succeeded', succeeded);
-      metrics.countItems(collection, 'failed', failed);
-      metrics.countItems(collection, 'not_processed', notProcessed);
-    },
-  });
+  const worker = config.roles.has('worker') ? new WorkerThread({ databaseUrl, logger, metrics }) : undefined;
+  started.push(async () => worker?.stop());
+  const engine = engineFor({ config, databaseUrl, logger, metrics });
   started.push(() => engine.stop());
   await engine.migrate([migrations]);
   await engine.checkTables();
   const newKey = await ensureFirstKey(engine.pool, firstTenant, config.adminKey);
   await seed(config, engine, newDatabase, logger);
 
+  const { publicUrl, corsOrigins } = config.settings;
   const app = await buildApp({
     engine,
     keys: new ApiKeys(engine.pool),
     logger,
     metrics,
-    webhookTargets,
+    webhookTargets: targetPolicy(config),
     ...(publicUrl === undefined ? {} : { publicUrl }),
     ...(corsOrigins === undefined ? {} : { corsOrigins }),
   });
-  const isWorker = config.roles.has('worker');
-  if (isWorker) await engine.startWorkers();
+  await worker?.begin();
   await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
   started.push(() => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]));
-  if (isWorker) {
-    const expiry = expiryTask({ engine, metrics, logger, jobTtlSeconds: engineSettings.jobTtlSeconds });
-    const background = startBackground({ databaseUrl, logger, tasks: [expiry] });
-    started.push(() => background.stop());
-    const deliverer = new Deliverer({ engine, logger, metrics, policy: webhookTargets });
-    deliverer.start();
-    started.push(() => deliverer.stop());
-  }
   return {
     url: urlOf(app.server.address() as AddressInfo),
     engine,

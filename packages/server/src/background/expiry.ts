@@ -1,6 +1,6 @@
 import type { Engine } from '@docket/engine';
 import type { FastifyBaseLogger } from 'fastify';
-import type { Metrics } from '../http/metrics.ts';
+import type { WorkMetrics } from '../http/metrics.ts';
 import { removeOldDeliveries } from '../webhooks/delivery-store.ts';
 import type { Task } from './background.ts';
 
@@ -10,7 +10,7 @@ const week = 7 * 24 * 3600;
 
 export interface ExpiryOptions {
   engine: Engine;
-  metrics: Metrics;
+  metrics: WorkMetrics;
   logger: Pick<FastifyBaseLogger, 'info'>;
   /** Deliveries of webhooks are kept as long as jobs, and a week at least: their retries go on for days. */
   jobTtlSeconds: number | undefined;

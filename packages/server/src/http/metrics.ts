@@ -13,6 +13,9 @@ export interface Metrics {
   requestTimer(method: string, route: string): (status: number, milliseconds: number) => void;
 }
 
+/** What work beside the requests counts; all of it can be sent from thread to thread. */
+export type WorkMetrics = Omit<Metrics, 'registry' | 'requestTimer'>;
+
 /** Metrics of one server. The process's own (memory, event loop) are added by `collectProcessMetrics`. */
 export function createMetrics(): Metrics {
   const registry = new Registry();

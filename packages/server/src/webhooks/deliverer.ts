@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine } from '@docket/engine';
 import type { FastifyBaseLogger } from 'fastify';
-import type { Metrics } from '../http/metrics.ts';
+import type { WorkMetrics } from '../http/metrics.ts';
 import { attemptDelivery } from './attempt.ts';
 import {
   type BusyLane,
@@ -20,7 +20,7 @@ import { type Resolve, resolveName, type TargetPolicy } from './targets.ts';
 export interface DelivererOptions {
   engine: Engine;
   logger: Pick<FastifyBaseLogger, 'info' | 'warn'>;
-  metrics: Metrics;
+  metrics: WorkMetrics;
   policy: TargetPolicy;
   /** For one attempt. Default 15,000. */
   timeoutMs?: number;

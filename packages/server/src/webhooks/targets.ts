@@ -1,6 +1,7 @@
 import { promises as dns, type LookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import type { Config } from '../config.ts';
 
 /** Where webhooks may go. */
 export interface TargetPolicy {
@@ -10,6 +11,14 @@ export interface TargetPolicy {
 }
 
 export const defaultPolicy: TargetPolicy = { allowPrivate: false, ports: [80, 443] };
+
+/** As the configuration has it. */
+export function targetPolicy({
+  webhooksAllowPrivate,
+  settings,
+}: Pick<Config, 'webhooksAllowPrivate' | 'settings'>): TargetPolicy {
+  return { allowPrivate: webhooksAllowPrivate, ports: settings.webhookPorts ?? defaultPolicy.ports };
+}
 
 /** Addresses of a host name. Must not outlive the signal. */
 export type Resolve = (hostname: string, signal: AbortSignal) => Promise<LookupAddress[]>;

@@ -1,0 +1,32 @@
+import { on } from 'node:events';
+import { constants, setPriority } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
+import { readConfig } from '../config.ts';
+import type { WorkMetrics } from '../http/metrics.ts';
+import { createLogger } from '../logger.ts';
+import { startWork } from './work.ts';
+import type { Order, Report } from './worker-thread.ts';
+
+/* What runs in the worker thread: see worker-thread.ts. */
+
+if (!parentPort) throw new Error('This program is started as a thread by the server.');
+const port = parentPort;
+const tell = (report: Report) => port.postMessage(report);
+const metrics: WorkMetrics = {
+  countItems: (...values) => tell({ kind: 'counted', name: 'countItems', values }),
+  countRemoved: (...values) => tell({ kind: 'counted', name: 'countRemoved', values }),
+  countWebhookAttempt: (...values) => tell({ kind: 'counted', name: 'countWebhookAttempt', values }),
+};
+// why only here: on Linux a thread has a priority of its own, elsewhere this would be the whole process's
+if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+
+const config = await readConfig(process.env, process.cwd());
+const logger = await createLogger(config.logLevel, process.stdout.isTTY === true);
+const { databaseUrl } = workerData as { databaseUrl: string };
+let stop = async () => {};
+for await (const [order] of on(port, 'message') as AsyncIterable<[Order]>) {
+  if (order === 'stop') break;
+  stop = await startWork({ config, databaseUrl, logger, metrics });
+  tell({ kind: 'working' });
+}
+await stop();
