@@ -121,7 +121,7 @@ test('every statement on a table of tenants names the tenant; only the dispatch 
   );
   expect(touching.length).toBeGreaterThan(35);
   for (const table of ['jobs', 'job_chunks', 'changes', 'idempotency_keys', 'item_keys', 'usage', 'widgets']) {
-    for (const verb of ['insert into', 'from']) {
+    for (const verb of [table === 'usage' ? 'merge into' : 'insert into', 'from']) {
       expect(
         touching.some((text) => text.includes(verb) && text.includes(table)),
         `${verb} ${table} was seen`,

@@ -18,21 +18,19 @@ export async function countUsage(
 ): Promise<void> {
   // why not in a snapshot: the row may have been counted on since it was taken, which would fail the transaction
   await db.query(sql`
-    with free as (
-      select slot from docket.usage
-      where tenant_id = ${tenantId} and day = ${today} and batches < ${rowBatches}
-        and current_setting('transaction_isolation') = 'read committed'
-      order by slot desc limit 1
-      for update skip locked
-    ), counted as (
-      update docket.usage u set batches = u.batches + 1, items = u.items + ${items}::bigint,
-        credits = u.credits + ${credits}::numeric
-      from free where u.tenant_id = ${tenantId} and u.day = ${today} and u.slot = free.slot
-      returning 1
-    )
-    insert into docket.usage (tenant_id, day, batches, items, credits)
-    select ${tenantId}, ${today}, 1, ${items}::bigint, ${credits}::numeric
-    where not exists (select from counted)`);
+    merge into docket.usage u
+    using (
+      select ${tenantId} as tenant_id, ${today} as day, ${items}::bigint as items, ${credits}::numeric as credits, (
+        select slot from docket.usage
+        where tenant_id = ${tenantId} and day = ${today} and batches < ${rowBatches}
+          and current_setting('transaction_isolation') = 'read committed'
+        order by slot desc limit 1
+        for update skip locked) as free_slot
+    ) b on u.tenant_id = b.tenant_id and u.day = b.day and u.slot = b.free_slot
+    when matched then
+      update set batches = u.batches + 1, items = u.items + b.items, credits = u.credits + b.credits
+    when not matched then
+      insert (tenant_id, day, batches, items, credits) values (b.tenant_id, b.day, 1, b.items, b.credits)`);
 }
 
 /** What was counted on each day of those from `from` to before `to`; days without anything are left out. */
