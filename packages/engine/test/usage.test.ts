@@ -1,4 +1,4 @@
-import { type Engine, sql as fragment, type Json, parseOptions, type StreamedItem, type Usage } from '@docket/engine';
+import { type Engine, type Json, parseOptions, type StreamedItem, type Usage } from '@docket/engine';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { assertUsage } from './invariants.ts';
 import { holdLocks, waitForLock, waitUntil } from './wait-until.ts';
@@ -160,14 +160,6 @@ describe('not counted is', () => {
     ]);
     expect((await sql('select succeeded, failed from docket.jobs')).rows).toEqual([{ succeeded: 1, failed: 1 }]);
     expect(await counted()).toEqual([1, 2, 2]);
-  });
-
-  test('what an effect of the embedding program prevents', async () => {
-    const broken = await fixture.createEngine({
-      recordEffect: (db) => db.query(fragment`select 1 / 0`),
-    });
-    await expect(broken.submit(submissionOf(broken, note('x', 'w0')))).rejects.toThrow();
-    expect(await slots()).toEqual([]);
   });
 });
 
