@@ -149,3 +149,17 @@ create table docket.tenant_turns (
   served_at timestamp with time zone not null,
   constraint tenant_turns_pkey PRIMARY KEY (tenant_id)
 );
+
+create table docket.usage (
+  tenant_id text not null,
+  day date not null,
+  slot bigint not null,
+  batches integer not null,
+  items bigint not null,
+  credits numeric not null,
+  constraint usage_pkey PRIMARY KEY (tenant_id, day, slot),
+  constraint usage_batches_check CHECK ((batches > 0)),
+  constraint usage_credits_check CHECK ((credits >= (0)::numeric)),
+  constraint usage_items_check CHECK ((items >= 0))
+);
+CREATE INDEX usage_by_day ON docket.usage USING btree (day);

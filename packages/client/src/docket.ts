@@ -2,7 +2,7 @@ import type { CallOptions } from './batch.ts';
 import { Cases, Collection } from './collection.ts';
 import { type DocketOptions, Http } from './http.ts';
 import { Jobs } from './jobs.ts';
-import type { CaseType, CaseTypeDefinition, Limits, Order, OrderShape, Shape, ShapeOf } from './records.ts';
+import type { CaseType, CaseTypeDefinition, Limits, Order, OrderShape, Shape, ShapeOf, Usage } from './records.ts';
 import { Webhooks } from './webhook-endpoints.ts';
 
 /**
@@ -35,6 +35,14 @@ export class Docket {
   /** The limits in force on the server. */
   async limits({ signal }: CallOptions = {}): Promise<Limits> {
     return await this.#http.get('/limits', {}, signal);
+  }
+
+  /**
+   * What the tenant has sent in a month (`2026-11`, UTC; default the current one), by day, and what it cost in credits. Rejects with
+   * `invalid_parameter` for a month that has not begun or is not kept any more.
+   */
+  async usage(month?: string, { signal }: CallOptions = {}): Promise<Usage> {
+    return await this.#http.get('/usage', month === undefined ? {} : { month }, signal);
   }
 }
 

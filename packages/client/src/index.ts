@@ -61,6 +61,8 @@ export type {
   OrderStatus,
   Shape,
   ShapeOf,
+  Usage,
+  UsageCounts,
 } from './records.ts';
 export type { ItemFile, ItemSource } from './upload.ts';
 export type {

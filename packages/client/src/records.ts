@@ -183,6 +183,24 @@ export interface CaseTypeDefinition {
   builtIn?: boolean;
 }
 
+/** What was sent, whatever became of it. */
+export interface UsageCounts {
+  /** Batches, writes of single records and dry runs among them. */
+  batches: number;
+  items: number;
+  /** What they cost; dry runs cost nothing. */
+  credits: number;
+}
+
+/** What was sent in a month. */
+export interface Usage {
+  /** `2026-11`, UTC. */
+  month: string;
+  /** Every day that has begun, the first one first; `day` as `2026-11-21`, UTC. */
+  days: (UsageCounts & { day: string })[];
+  total: UsageCounts;
+}
+
 /** The limits in force, as `GET /limits` names them. */
 export interface Limits {
   syncAutoItems: number;

@@ -264,3 +264,17 @@ it('reads and writes case types, and knows the limits', async () => {
   expect((await caseTypes.get('general')).initialStatus).toBe('New');
   expect((await served.docket.limits()).syncAutoItems).toBe(200);
 });
+
+it('knows what was sent in a month', async () => {
+  const before = await served.docket.usage();
+  await newCases(3);
+  const { month, days, total } = await served.docket.usage(before.month);
+  expect([month, total.batches, total.items, total.credits]).toEqual([
+    before.month,
+    before.total.batches + 1,
+    before.total.items + 3,
+    before.total.credits + 2.5,
+  ]);
+  expect(days[0]?.day).toBe(`${month}-01`);
+  expect(await codeOf(served.docket.usage('May'))).toBe('invalid_parameter');
+});

@@ -65,6 +65,7 @@ export {
 export { type Lifecycle, lifecycleProblems } from './domain/lifecycle.ts';
 export { mergePatch } from './domain/merge-patch.ts';
 export type { ResultFilter } from './domain/result-filter.ts';
+export { isPrice, type Prices, type Usage, type UsageCounts, type UsageDay } from './domain/usage.ts';
 export { createEngine } from './runtime/create-engine.ts';
 export type {
   AnyCollectionMount,

@@ -172,3 +172,21 @@ async function assertDispatchList(sql: pg.Pool): Promise<void> {
 function decode<Value>(blob: Buffer): Value[] {
   return JSON.parse(zstdDecompressSync(blob).toString());
 }
+
+/**
+ * What was counted for each tenant is the recount of what was taken, at the default prices; no job has been removed. An upload that
+ * failed or goes on was not taken.
+ */
+export async function assertUsage(sql: pg.Pool): Promise<void> {
+  const { rows: counted } = await sql.query(
+    `select tenant_id, sum(batches)::int as batches, sum(items)::int as items, sum(credits)::float8 as credits
+     from docket.usage group by tenant_id order by tenant_id`,
+  );
+  const { rows: recounted } = await sql.query(
+    `select tenant_id, count(*)::int as batches, sum(total)::int as items, sum(case
+       when dry_run then 0 when operation in ('update_one', 'create_one') then 1 else 1 + 0.5 * total end)::float8 as credits
+     from docket.jobs where status <> 'failed' and not (status = 'pending' and total = 0)
+     group by tenant_id order by tenant_id`,
+  );
+  expect(counted, 'usage is the recount of the batches').toEqual(recounted);
+}

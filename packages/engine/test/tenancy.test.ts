@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => fixture?.close());
 
-const tenantTables = /\b(docket\.(jobs|job_chunks|changes|idempotency_keys|item_keys)|widgets)\b/;
+const tenantTables = /\b(docket\.(jobs|job_chunks|changes|idempotency_keys|item_keys|usage)|widgets)\b/;
 const namesTenant = /"?tenant_id"? = \$\d+/;
 const insertsTenant = /^insert into \S+ \([^)]*"?tenant_id"?/;
 
@@ -89,6 +89,7 @@ async function workOut(tenantId: string): Promise<void> {
   await client.query('rollback');
   client.release();
   await waiting;
+  await engine.usage({ tenantId });
 }
 async function holdW0(tenantId: string) {
   const client = await fixture.sql.connect();
@@ -119,8 +120,8 @@ test('every statement on a table of tenants names the tenant; only the dispatch 
     (text) => tenantTables.test(text) && !/from widgets where tenant_id = \$1 and widget_id = 'w0'/.test(text),
   );
   expect(touching.length).toBeGreaterThan(35);
-  for (const table of ['jobs', 'job_chunks', 'changes', 'idempotency_keys', 'item_keys', 'widgets']) {
-    for (const verb of ['insert into', 'from']) {
+  for (const table of ['jobs', 'job_chunks', 'changes', 'idempotency_keys', 'item_keys', 'usage', 'widgets']) {
+    for (const verb of [table === 'usage' ? 'merge into' : 'insert into', 'from']) {
       expect(
         touching.some((text) => text.includes(verb) && text.includes(table)),
         `${verb} ${table} was seen`,
@@ -154,6 +155,7 @@ test('two tenants with the same ids and keys never see or touch what is the othe
       'docket.changes',
       'docket.idempotency_keys',
       'docket.item_keys',
+      'docket.usage',
     ];
     const read = async (table: string) =>
       (await fixture.sql.query(`select * from ${table} t where tenant_id = $1 order by t::text`, [tenant])).rows;

@@ -125,7 +125,7 @@ export async function openFixture(options: Partial<EngineOptions> = {}): Promise
     seed,
     reseed: async (count, options) => {
       await sql.query(
-        'truncate widgets, docket.changes, docket.jobs, docket.job_chunks, docket.item_keys, docket.runnable_jobs',
+        'truncate widgets, docket.changes, docket.jobs, docket.job_chunks, docket.item_keys, docket.runnable_jobs, docket.usage',
       );
       return await seed(count, options);
     },

@@ -28,6 +28,7 @@ import { registerCaseTypeRoutes } from './routes/case-types.ts';
 import { registerCaseRoutes } from './routes/cases.ts';
 import { registerJobRoutes } from './routes/jobs.ts';
 import { registerRecordRoutes } from './routes/records.ts';
+import { registerUsageRoute } from './routes/usage.ts';
 import { registerWebhookRoutes } from './routes/webhooks.ts';
 import { version } from './version.ts';
 import { defaultPolicy, type TargetPolicy } from './webhooks/targets.ts';
@@ -103,6 +104,7 @@ export async function buildApp(options: AppOptions): Promise<Api> {
       registerBulkJobRoutes(api, deps);
       registerCaseTypeRoutes(api, deps);
       registerWebhookRoutes(api, deps);
+      registerUsageRoute(api, deps);
       registerLimitsRoute(api, deps);
     },
     { prefix: '/api/v1' },

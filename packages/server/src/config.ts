@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { AnyCollectionMount, EngineOptions, Limits, TimesToLive } from '@docket/engine';
-import { defaultLimits } from '@docket/engine';
+import { defaultLimits, isPrice } from '@docket/engine';
 import { shortestKey } from './api-keys.ts';
 
 const roles = ['api', 'worker'] as const;
@@ -11,7 +11,9 @@ const seeds = ['incidents', 'none'] as const;
 const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
 /** What the file named by DOCKET_CONFIG may export as its default. */
-export interface Settings extends TimesToLive, Pick<EngineOptions, 'poolSize' | 'workers' | 'syncBudgetMs'> {
+export interface Settings
+  extends TimesToLive,
+    Pick<EngineOptions, 'poolSize' | 'workers' | 'syncBudgetMs' | 'credits'> {
   limits?: Partial<Limits>;
   /** Collections beside the built-in ones. */
   collections?: readonly AnyCollectionMount[];
@@ -128,6 +130,11 @@ const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as num
 const isOrigin = (value: unknown) =>
   typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value;
 const isPort = (value: unknown) => isCount(value) && (value as number) <= 65_535;
+const prices = ['batch', 'item'];
+const arePrices = (value: unknown) =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.entries(value).every(([name, price]) => prices.includes(name) && isPrice(price));
 const count = [isCount, 'must be a whole number from 1'] as const;
 
 const settingRules: Record<keyof Settings, readonly [(value: unknown) => boolean, string]> = {
@@ -139,6 +146,10 @@ const settingRules: Record<keyof Settings, readonly [(value: unknown) => boolean
     'must be a list of origins such as https://desk.example.com',
   ],
   webhookPorts: [(value) => Array.isArray(value) && value.every(isPort), 'must be a list of ports such as 443'],
+  credits: [
+    arePrices,
+    'must be an object of `batch` and `item`, numbers from 0 to 1000000 with at most three decimals',
+  ],
   poolSize: count,
   workers: count,
   syncBudgetMs: count,

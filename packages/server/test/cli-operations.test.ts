@@ -135,7 +135,7 @@ describe('docket --help', () => {
     expect((await docket(['completion', 'tcsh'])).code).toBe(1);
     const suggested = async (...words: string[]) =>
       (await docket(['complete', '--', ...words])).stdout.split('\n').map((line) => line.split('\t')[0]);
-    expect(await suggested('')).toEqual(expect.arrayContaining(['update', 'import', 'jobs', 'doctor']));
+    expect(await suggested('')).toEqual(expect.arrayContaining(['update', 'import', 'jobs', 'usage', 'doctor']));
     expect(await suggested('jobs', 'w')).toContain('watch');
     expect(await suggested('update', '--')).toEqual(expect.arrayContaining(['--where', '--set', '--yes']));
   });

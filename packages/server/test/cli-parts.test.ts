@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { readFields, readWhere } from '../src/cli/assignments.ts';
 import { readColumnMap, renameColumns } from '../src/cli/header-map.ts';
 import { barOf, durationOf, PlainLines, type Step } from '../src/cli/progress.ts';
+import { usageTable } from '../src/cli/usage-command.ts';
 
 describe('a bar', () => {
   const step: Step = { what: 'applying', done: 5_000, total: 10_000, rate: 2_500.4, eta: 2, failed: 3 };
@@ -88,5 +89,35 @@ describe('other names for columns', () => {
     await expect(rename('x'.repeat(2_000_000), ['A=caseId'], 100_000)).rejects.toThrow('Is it CSV?');
     expect(() => readColumnMap(['A=b', 'A=c'])).toThrow('twice');
     expect(readColumnMap(['a=b=c'])).toEqual(new Map([['a=b', 'c']]));
+  });
+});
+
+describe('a month of usage', () => {
+  const day = (number: number, items: number) => ({
+    day: `2026-11-0${number}`,
+    batches: items > 0 ? 1 : 0,
+    items,
+    credits: items > 0 ? 1 + items / 2 : 0,
+  });
+  const total = { batches: 2, items: 2_401, credits: 1_202.5 };
+  const usage = { month: '2026-11', days: [day(1, 2_400), day(2, 0), day(3, 1)], total };
+  const lines = (columns: number, of = usage) => stripVTControlCharacters(usageTable(of, columns)).split('\n');
+
+  it('is a table with a bar for each day, as wide as there is room', () => {
+    expect(lines(100)).toEqual([
+      'DAY         BATCHES  ITEMS  CREDITS',
+      `2026-11-01        1  2,400  1,201.0  ${'#'.repeat(30)}`,
+      '2026-11-02        0      0      0.0',
+      '2026-11-03        1      1      1.5  #',
+      'total             2  2,401  1,202.5',
+      '',
+    ]);
+    expect(lines(50)[1]).toBe(`2026-11-01        1  2,400  1,201.0  ${'#'.repeat(13)}`);
+  });
+
+  it('has no bars where there is no room, no terminal or nothing to show', () => {
+    for (const columns of [0, 41]) expect(lines(columns).join()).not.toContain('#');
+    const none = { ...usage, days: [day(1, 0)], total: { batches: 0, items: 0, credits: 0 } };
+    expect(lines(100, none)[1]).toBe('2026-11-01        0      0        0');
   });
 });

@@ -80,6 +80,13 @@ describe.skipIf(!hasTerminals)('on a terminal', () => {
     expect(screen.raw()).not.toContain('\u001b[3');
   });
 
+  it('shows usage with a bar', async () => {
+    const screen = terminal(['usage']);
+    expect(await screen.exited).toBe(0);
+    expect(screen.text()).toMatch(/^20\d\d-\d\d-\d\d +[1-9]\d* +[\d,]+ +[\d,.]+ {2}#{30}\r?$/m);
+    expect(screen.raw()).toContain('\u001b[32m#');
+  });
+
   it('asks on Ctrl-C, and goes on, or leaves the job running', async () => {
     const jobId = await heldJob();
     const screen = terminal(['jobs', 'watch', jobId]);

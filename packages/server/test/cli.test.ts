@@ -357,6 +357,26 @@ describe('docket cases', () => {
   });
 });
 
+describe('docket usage', () => {
+  it('shows what was sent, plain where there is no terminal, or as JSON', async () => {
+    await createCases(served, ids(2));
+    const { month, days, total } = (await docket(['usage', '--json'])).json();
+    expect(days.at(-1).items).toBeGreaterThanOrEqual(2);
+    const { code, stdout } = await docket(['usage', '--month', month]);
+    const [head, ...lines] = stdout.trimEnd().split('\n');
+    expect([code, head]).toEqual([0, expect.stringMatching(/^DAY +BATCHES +ITEMS +CREDITS$/)]);
+    expect(lines).toHaveLength(days.length + 1);
+    expect(lines.at(-1)?.replaceAll(',', '').split(/ +/).slice(1).map(Number)).toEqual(Object.values(total));
+    for (const mark of ['#', '\u001b']) expect(stdout).not.toContain(mark);
+    const wrong = await docket(['usage', '--month', 'May']);
+    expect([wrong.code, wrong.stdout, wrong.stderr]).toEqual([
+      1,
+      '',
+      expect.stringContaining('"May" is no month. Write it as 20'),
+    ]);
+  });
+});
+
 describe('errors', () => {
   it('are one line that names the code, the request and what to do, and JSON where that is wanted', async () => {
     const missing = await docket(['cases', 'get', 'NONE']);

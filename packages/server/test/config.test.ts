@@ -65,12 +65,12 @@ describe('the configuration', () => {
     writeFileSync(join(directory, 'good.mjs'), 'export default { limits: { bodyItems: 50 }, workers: 1 };');
     writeFileSync(
       join(directory, 'bad.mjs'),
-      'export default { limits: { bodyItem: 50 }, colour: 1, workers: 0, publicUrl: "x", corsOrigins: ["*"] };',
+      'export default { limits: { bodyItem: 50 }, colour: 1, workers: 0, publicUrl: "x", corsOrigins: ["*"], credits: { items: 1 } };',
     );
     const { settings } = await readConfig({ DOCKET_CONFIG: 'good.mjs' }, directory);
     expect(settings).toEqual({ limits: { bodyItems: 50 }, workers: 1 });
     const problems = await problemsOf({ DOCKET_CONFIG: 'bad.mjs' });
-    for (const words of ['"bodyItem"', '"colour"', '`workers`', '`publicUrl`', '`corsOrigins`'])
+    for (const words of ['"bodyItem"', '"colour"', '`workers`', '`publicUrl`', '`corsOrigins`', '`credits` must'])
       expect(problems).toContain(words);
     expect(await problemsOf({ DOCKET_CONFIG: 'missing.mjs' })).toContain('cannot be loaded');
   });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Json } from '@docket/engine';
 import type pg from 'pg';
 import { afterEach, describe, expect, it } from 'vitest';
-import { assertInvariants } from '../../engine/test/invariants.ts';
+import { assertInvariants, assertUsage } from '../../engine/test/invariants.ts';
 import { holdLocks, waitForLock, waitUntil } from '../../engine/test/wait-until.ts';
 import type { Call } from './call.ts';
 import { casesTable } from './cases-table.ts';
@@ -124,6 +124,7 @@ async function checkEffects(call: Call, sql: pg.Pool, { broad, ordered }: { broa
     expect(body).toMatchObject({ version: 1 + perCase, title: `Step ${jobItems - repeatedIds.length + n}` });
   }
   await assertInvariants(sql, [casesTable]);
+  await assertUsage(sql);
 }
 
 describe('a server that is killed in the middle of jobs', () => {

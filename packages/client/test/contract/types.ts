@@ -32,6 +32,7 @@ import type {
   RotatedSecret,
   StreamedOptions,
   Summary,
+  Usage,
   WebhookDelivery,
   WebhookEndpoint,
 } from '@docket/client';
@@ -118,6 +119,7 @@ export interface Comparisons {
   caseType: Check<Same<CaseType, Answer<'getCaseTypesByName'>>>;
   caseTypeDefinition: Check<Same<CaseTypeDefinition, Sent<'putCaseTypesByName'>>>;
   limits: Check<Same<Limits, Answer<'getLimits'>>>;
+  usage: Check<Same<Usage, Answer<'getUsage'>>>;
   webhook: Check<Same<WebhookEndpoint, Answer<'getWebhooksByWebhookId'>>>;
   webhookInList: Check<Same<WebhookEndpoint, Row<Answer<'getWebhooks'>>>>;
   newWebhook: Check<Same<NewWebhookEndpoint, Sent<'postWebhooks'>>>;

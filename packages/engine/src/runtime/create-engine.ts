@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { defaultLimits, type Limits } from '../domain/batch.ts';
 import { RequestError } from '../domain/codes.ts';
 import type { Collection } from '../domain/collection.ts';
+import { defaultPrices, isPrice, type Prices } from '../domain/usage.ts';
 import { chunkItems } from '../storage/chunk-store.ts';
 import { asRequestError } from '../storage/errors.ts';
 import { migrate, pendingMigrations } from '../storage/migrate.ts';
@@ -24,6 +25,7 @@ import { removeExpired } from './remove-expired.ts';
 import { Runner } from './runner.ts';
 import { submit } from './submit.ts';
 import { submitStream, Uploads } from './submit-stream.ts';
+import { meterOf, usage } from './usage.ts';
 
 const migrations = { name: 'engine', directory: fileURLToPath(new URL('../../migrations', import.meta.url)) };
 
@@ -44,6 +46,14 @@ function checkTimesToLive({ jobTtlSeconds, idempotencyTtlSeconds, changeTtlSecon
       `changeTtlSeconds (${changeTtlSeconds}) must be at least jobTtlSeconds (${jobTtlSeconds}): a job is reverted from its changes.`,
     );
   }
+}
+
+function checkPrices(prices: Prices): Prices {
+  for (const [name, price] of Object.entries(prices)) {
+    if (isPrice(price)) continue;
+    throw new RangeError(`credits.${name} (${price}) must be a number from 0 to 1000000 with at most three decimals.`);
+  }
+  return prices;
 }
 
 async function failAfter(ms: number): Promise<never> {
@@ -75,6 +85,7 @@ export function createEngine(options: EngineOptions): Engine {
       );
     }
   }
+  const meter = meterOf(checkPrices({ ...defaultPrices, ...options.credits }));
   const workers = options.workers ?? 3;
   const onIdleError = (error: Error) => logger.warn({ err: error }, 'an idle database connection was lost');
   const connect = (applicationName: string, max: number) =>
@@ -89,7 +100,7 @@ export function createEngine(options: EngineOptions): Engine {
   const tellEffect = effectTeller(options.recordEffect);
   const admission = new Admission(limits);
   const uploads = new Uploads(limits.uploads);
-  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, admission, tellEffect };
+  const followUp = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, admission, tellEffect, meter };
   const control = { pool, jobs, jobTtlSeconds: settings.jobTtlSeconds, onDecided, tellEffect };
   let mounts: ReadonlyMap<string, MountedCollection> = new Map();
   let runner: Runner | undefined;
@@ -169,10 +180,16 @@ export function createEngine(options: EngineOptions): Engine {
     },
 
     submit: (submission) =>
-      guard(() => submit({ pool, mounts, limits, settings, jobs, admission, tellEffect, onDecided }, submission)),
+      guard(() =>
+        submit({ pool, mounts, limits, settings, jobs, admission, tellEffect, meter, onDecided }, submission),
+      ),
     submitStream: (submission, source) =>
       guard(() =>
-        submitStream({ pool, mounts, limits, settings, jobs, admission, tellEffect, uploads }, submission, source),
+        submitStream(
+          { pool, mounts, limits, settings, jobs, admission, tellEffect, meter, uploads },
+          submission,
+          source,
+        ),
       ),
     applyPreview: (caller, jobId) => guard(() => applyPreview(followUp, caller, jobId)),
     retryJob: (caller, jobId, only = 'failed') => guard(() => retryJob(followUp, caller, jobId, only)),
@@ -197,5 +214,7 @@ export function createEngine(options: EngineOptions): Engine {
     listJobs: (params) => guard(() => jobs.list(params)),
     jobResults: (params) => guard(() => jobs.results(params)),
     streamResults: (params) => jobs.stream(params),
+
+    usage: (params) => guard(() => usage(pool, params)),
   };
 }

@@ -4,6 +4,7 @@ import type { ItemResult } from '../domain/decide.ts';
 import type { Job, JobStatus } from '../domain/job.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { ResultFilter } from '../domain/result-filter.ts';
+import type { Prices, Usage } from '../domain/usage.ts';
 import type { HistoryEntry } from '../storage/change-store.ts';
 import type { Database, Pool } from '../storage/database.ts';
 import type { RetryChoice } from '../storage/job-store.ts';
@@ -68,6 +69,8 @@ export interface Removed {
   idempotencyKeys: number;
   itemKeys: number;
   changes: number;
+  /** Days of usage of a tenant; a day on which much was sent at the same time has several. */
+  usage: number;
 }
 
 export interface EngineOptions extends TimesToLive {
@@ -84,6 +87,8 @@ export interface EngineOptions extends TimesToLive {
    */
   recordEffect?: (db: Database, effect: Effect) => Promise<unknown>;
   limits?: Partial<Limits>;
+  /** What a batch costs; see `Engine.usage`. Default: 1 for each batch and 0.5 for each item. */
+  credits?: Partial<Prices>;
   /** Connections for requests; workers have their own. Default 10. */
   poolSize?: number;
   /**
@@ -303,4 +308,12 @@ export interface Engine {
   streamResults(
     params: ResultFilter & { tenantId: string; jobId: string; withFields?: boolean },
   ): AsyncIterable<ResultRow[]>;
+
+  /**
+   * What the tenant has sent in a month (`2026-11`, UTC; default the current one), by day. Each batch is counted once, with all of its
+   * items and whatever becomes of them, in the transaction that takes it; an upload when it ends. What was refused or failed to
+   * upload counts nothing, nor does a request that is answered from its idempotency key. A dry run is counted and costs no
+   * credits. Kept for 13 months. Throws `invalid_parameter` for a month that has not begun or is not kept any more.
+   */
+  usage(params: { tenantId: string; month?: string | undefined }): Promise<Usage>;
 }

@@ -14,6 +14,7 @@ import type { Admission } from './admission.ts';
 import type { TellEffect } from './effects.ts';
 import type { Caller } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
+import type { Meter } from './usage.ts';
 
 /*
  * Jobs that are made from the chunks of an ended one: a preview applied, what failed tried again, what was done undone. Each
@@ -26,6 +27,7 @@ export interface FollowUpDeps {
   jobTtlSeconds: number;
   admission: Admission;
   tellEffect: TellEffect;
+  meter: Meter;
 }
 
 type ParentChunk = StoredChunk & { items: Item[] };
@@ -120,7 +122,7 @@ async function undoChunk(tx: Transaction, tenantId: string, parent: Job, chunk: 
 }
 
 async function makeFollowUp(
-  { pool, jobs, jobTtlSeconds, admission, tellEffect }: FollowUpDeps,
+  { pool, jobs, jobTtlSeconds, admission, tellEffect, meter }: FollowUpDeps,
   { tenantId, actor }: Caller,
   jobId: string,
   followUp: FollowUp,
@@ -167,6 +169,7 @@ async function makeFollowUp(
       }),
       total > 0 && makeRunnable(tx, tenantId, jobUuid, job.priority),
       total === 0 && tellEffect(tx, { tenantId, jobUuid }, { mayEnd: true }),
+      meter(tx, tenantId, { items: total, single: false, dryRun: false }),
       tx.commit(),
     ]);
     return inserted;

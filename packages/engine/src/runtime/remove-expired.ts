@@ -5,6 +5,7 @@ import {
   removeExpiredItemKeys,
   removeExpiredJobs,
   removeExpiredKeys,
+  removeExpiredUsage,
   takeExpiryLock,
 } from '../storage/expiry-store.ts';
 import type { Removed } from './engine.ts';
@@ -14,12 +15,13 @@ export async function removeExpired(
   { pool, changeTtlSeconds }: { pool: Pool; changeTtlSeconds: number },
   signal?: AbortSignal,
 ): Promise<Removed> {
-  const removed: Removed = { jobs: 0, chunks: 0, idempotencyKeys: 0, itemKeys: 0, changes: 0 };
+  const removed: Removed = { jobs: 0, chunks: 0, idempotencyKeys: 0, itemKeys: 0, changes: 0, usage: 0 };
   const kinds: ((db: Database) => Promise<Partial<Removed>>)[] = [
     removeExpiredJobs,
     removeExpiredKeys,
     removeExpiredItemKeys,
     (db) => removeExpiredChanges(db, changeTtlSeconds),
+    removeExpiredUsage,
   ];
   // why by turns: a kind of which there is much does not keep the others waiting
   for (let left = kinds; left.length > 0; ) {

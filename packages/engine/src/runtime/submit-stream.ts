@@ -204,7 +204,7 @@ class Upload {
   }
 
   async complete(): Promise<StreamOutcome> {
-    const { pool, settings, admission } = this.#deps;
+    const { pool, settings, admission, meter } = this.#deps;
     const { tenantId, options, idempotency } = this.#submission;
     if (this.#items.length > 0) await this.#store();
     await this.#storing;
@@ -222,6 +222,7 @@ class Upload {
         findJob(tx, tenantId, presentJobId(this.#jobUuid)),
         makeRunnable(tx, tenantId, this.#jobUuid, options.priority),
         hash !== undefined && this.#keepKey(tx, hash),
+        meter(tx, tenantId, { items: this.#total, single: false, dryRun: options.dryRun }),
         tx.commit(),
       ]);
       return stored;

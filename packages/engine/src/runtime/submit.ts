@@ -17,6 +17,7 @@ import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 import { findMount, type MountedCollection } from './mounts.ts';
 import { isRepeating, planBatch, type Route } from './plan.ts';
+import type { Meter } from './usage.ts';
 
 export interface SubmitSettings {
   syncBudgetMs: number;
@@ -32,6 +33,7 @@ export interface SubmitDeps {
   jobs: JobReader;
   admission: Admission;
   tellEffect: TellEffect;
+  meter: Meter;
   onDecided: (items: DecidedItems) => void;
 }
 
@@ -129,6 +131,16 @@ async function keepKey(
     jobUuid,
     ttlSeconds: settings.idempotencyTtlSeconds,
   });
+}
+
+/** Counts the batch. To be sent right before COMMIT. */
+function meter(
+  deps: SubmitDeps,
+  tx: Transaction,
+  { tenantId, single = false, options }: Submission,
+  items: number,
+): Promise<void> {
+  return deps.meter(tx, tenantId, { items, single, dryRun: options.dryRun });
 }
 
 /** The part of a job's row that its submission says. */
@@ -254,6 +266,7 @@ async function applyOnce(
         { tenantId: submission.tenantId, jobUuid },
         { changed: changedBy(head, results), mayEnd: options.callbackUrl !== undefined },
       ),
+      meter(deps, tx, submission, items.length),
       tx.commit(),
     ]);
     return { kind: 'results', job, results, replayed: false };
@@ -315,6 +328,7 @@ async function submitAsJob(
       total > 0 && makeRunnable(tx, tenantId, jobUuid, options.priority),
       total === 0 && deps.tellEffect(tx, { tenantId, jobUuid }, { mayEnd: true }),
       keepKey(tx, deps, submission, jobUuid),
+      meter(deps, tx, submission, total),
       tx.commit(),
     ]);
     return { job: inserted, sample: shown };

@@ -1,3 +1,4 @@
+import { usageMonths } from '../domain/usage.ts';
 import type { Database } from './database.ts';
 import { sql } from './sql.ts';
 
@@ -103,4 +104,17 @@ export async function removeExpiredChanges(db: Database, ttlSeconds: number): Pr
     where c.tenant_id = e.tenant_id and c.collection = e.collection and c.record_id = e.record_id
       and c.version = e.version and c.job_id = e.job_id and c.item_index = e.item_index`);
   return { changes: rowCount };
+}
+
+/** Removes usage of months that are not shown any more. */
+export async function removeExpiredUsage(db: Database): Promise<{ usage: number }> {
+  const { rowCount } = await db.query(sql`
+    delete from docket.usage u
+    using (
+      select tenant_id, day, slot from docket.usage
+      where day < date_trunc('month', now() at time zone 'utc') - make_interval(months => ${usageMonths - 1})
+      order by day limit ${stepRows}
+    ) e
+    where u.tenant_id = e.tenant_id and u.day = e.day and u.slot = e.slot`);
+  return { usage: rowCount };
 }

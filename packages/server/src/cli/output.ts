@@ -33,11 +33,11 @@ export async function writeJsonList(rows: AsyncIterable<unknown> | Iterable<unkn
   await write(before === '[\n' ? '[]\n' : '\n]\n');
 }
 
-export type Column<Row> = readonly [title: string, cell: (row: Row) => unknown];
+export type Column<Row> = readonly [title: string, cell: (row: Row) => unknown, align?: 'right'];
 
 /** Rows in aligned columns. */
 export function tableOf<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
-  const table = plainTable();
+  const table = plainTable(columns.map(([, , align]) => align ?? 'left'));
   table.push(columns.map(([title]) => paint('bold', title)));
   for (const row of rows) table.push(columns.map(([, cell]) => textOf(cell(row))));
   return linesOf(table);
@@ -50,10 +50,11 @@ export function recordOf(members: Readonly<Record<string, unknown>>): string {
   return linesOf(table);
 }
 
-function plainTable(): Table.Table {
+function plainTable(colAligns: Table.HorizontalAlignment[] = []): Table.Table {
   const border = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'];
   const inner = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
   return new Table({
+    colAligns,
     chars: { ...Object.fromEntries([...border, ...inner].map((name) => [name, ''])), middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
@@ -71,8 +72,8 @@ export function textOf(value: unknown): string {
   return text.replace(/\p{Cc}/gu, ' ');
 }
 
-export function count(value: number): string {
-  return value.toLocaleString('en');
+export function count(value: number, decimals = 0): string {
+  return value.toLocaleString('en', { minimumFractionDigits: decimals });
 }
 
 /** `1 item`, `1,234 items`. */

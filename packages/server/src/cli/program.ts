@@ -10,6 +10,7 @@ import { addRecordCommands } from './records-commands.ts';
 import { addResultsCommand } from './results-command.ts';
 import { addServerCommands } from './server-commands.ts';
 import { addUpdateCommand } from './update-command.ts';
+import { addUsageCommand } from './usage-command.ts';
 import { addWebhookCommands } from './webhooks-commands.ts';
 
 /** The whole `docket` command. Nothing happens until it is given arguments. */
@@ -31,6 +32,7 @@ export function createProgram(): Command {
   addJobCommands(program);
   addResultsCommand(program);
   addWebhookCommands(program);
+  addUsageCommand(program);
   addDoctorCommand(program);
   addCompletion(program);
   return program.addHelpText(

@@ -22,7 +22,7 @@ const tags = [
   { name: 'bulk jobs', description: 'The plain job resource: submit, then ask.' },
   { name: 'case types', description: 'Lifecycles: the statuses of a kind of case and the moves between them.' },
   { name: 'webhooks', description: 'Being told what happens: endpoints, secrets, deliveries.' },
-  { name: 'service', description: 'Limits, health and metrics.' },
+  { name: 'service', description: 'Limits, usage, health and metrics.' },
 ];
 
 /** Makes the OpenAPI 3.1 document of all routes that are registered after it; read it with `describeApi`. */

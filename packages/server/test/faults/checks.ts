@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { expect } from 'vitest';
-import { assertInvariants } from '../../../engine/test/invariants.ts';
+import { assertInvariants, assertUsage } from '../../../engine/test/invariants.ts';
 import { waitUntil } from '../../../engine/test/wait-until.ts';
 import { casesTable } from '../cases-table.ts';
 import type { Operation } from './workload.ts';
@@ -20,6 +20,7 @@ export async function expireUploads(sql: pg.Pool): Promise<void> {
 /** What the clients were told against what the database holds. No client writes, and all jobs have ended. */
 export async function checkRound(sql: pg.Pool, operations: readonly Operation[]): Promise<void> {
   await assertInvariants(sql, [casesTable]);
+  await assertUsage(sql);
   await checkNothingIsLeft(sql);
   const applied = await readApplied(sql);
   const jobs = await readJobs(sql);

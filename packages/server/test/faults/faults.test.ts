@@ -104,7 +104,7 @@ function idsOf(count: number): string[] {
 async function emptyTables(sql: pg.Pool): Promise<void> {
   await sql.query(
     `truncate docket.cases, docket.changes, docket.jobs, docket.job_chunks, docket.runnable_jobs, docket.item_keys,
-       docket.idempotency_keys`,
+       docket.idempotency_keys, docket.usage`,
   );
 }
 
