@@ -21,10 +21,6 @@ export function engineFor({ config, databaseUrl, logger, metrics }: EngineParts)
     logger,
     collections: [...collections, ...(ownCollections ?? [])],
     recordEffect: recordEvents,
-    onDecided: ({ collection, succeeded, failed, notProcessed }) => {
-      metrics.countItems(collection, 'succeeded', succeeded);
-      metrics.countItems(collection, 'failed', failed);
-      metrics.countItems(collection, 'not_processed', notProcessed);
-    },
+    onDecided: (items) => metrics.countItems(items),
   });
 }

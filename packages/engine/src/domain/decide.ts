@@ -300,8 +300,8 @@ function checkExpectations(item: Item, current: RecordState): Rejection | undefi
       return reject('version_conflict', message, 'version');
     }
   }
-  for (const [name, value] of Object.entries(item.expect ?? {})) {
-    if (!jsonEqual(current.fields[name] ?? null, value)) {
+  for (const name in item.expect) {
+    if (!jsonEqual(current.fields[name] ?? null, item.expect[name])) {
       return reject('version_conflict', `${name} was changed in between. Read the record again.`, name);
     }
   }

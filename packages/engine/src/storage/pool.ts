@@ -15,12 +15,17 @@ const parsers = new Map<number, (text: string) => unknown>([
   [builtins.DATE, (text) => text],
 ]);
 
-/** Rows that were written together have the same time. */
-let lastTime = { text: '', rfc3339: '' };
+/** Rows that were written together have the same times: most are known. */
+const knownTimes = new Map<string, string>();
+const mostKnownTimes = 64;
 
 function rfc3339(text: string): string {
-  if (text !== lastTime.text) lastTime = { text, rfc3339: toRfc3339(text) };
-  return lastTime.rfc3339;
+  const known = knownTimes.get(text);
+  if (known !== undefined) return known;
+  const time = toRfc3339(text);
+  if (knownTimes.size >= mostKnownTimes) knownTimes.clear();
+  knownTimes.set(text, time);
+  return time;
 }
 
 function toRfc3339(text: string): string {

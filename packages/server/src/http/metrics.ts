@@ -1,10 +1,11 @@
+import type { DecidedItems } from '@docket/engine';
 import { Counter, collectDefaultMetrics, type Metric, type MetricValue, Registry } from 'prom-client';
 
 /** What the process counts; read at GET /metrics. */
 export interface Metrics {
   readonly registry: Registry;
   /** Adds to `docket_items_total`: items decided, by their fate. */
-  countItems(collection: string, status: 'succeeded' | 'failed' | 'not_processed', count: number): void;
+  countItems(items: DecidedItems): void;
   /** Adds to `docket_removed_total`: rows removed after their time, by kind. */
   countRemoved(kind: string, count: number): void;
   /** Adds to `docket_webhook_attempts_total`: attempts to deliver webhooks, by what they came to. */
@@ -41,7 +42,11 @@ export function createMetrics(): Metrics {
   registry.registerMetric(durations as unknown as Metric);
   return {
     registry,
-    countItems: (collection, status, count) => items.inc({ collection, status }, count),
+    countItems: ({ collection, succeeded, failed, notProcessed }) => {
+      items.inc({ collection, status: 'succeeded' }, succeeded);
+      items.inc({ collection, status: 'failed' }, failed);
+      items.inc({ collection, status: 'not_processed' }, notProcessed);
+    },
     countRemoved: (kind, count) => removed.inc({ kind }, count),
     countWebhookAttempt: (outcome) => attempts.inc({ outcome }),
     requestTimer: (method, route) => durations.timer(method, route),
