@@ -185,7 +185,7 @@ describe('GET /jobs/{id}/events', () => {
     await createCases(served, ids(1_500));
     const release = await hold('CASE-1200');
     const jobId = await submit([...ids(1_500).map(item), item('GONE-1')]);
-    const streams = await Promise.all(Array.from({ length: 200 }, () => follow(jobId)));
+    const streams = await Promise.all(Array.from({ length: 1_000 }, () => follow(jobId)));
     await waitUntil(async () => streams.every(({ told }) => told.length > 0), 'all follow');
     const before = await queries();
     await release();
