@@ -13,7 +13,9 @@ import { collectProcessMetrics, createMetrics } from './http/metrics.ts';
 import { seedIncidents } from './incidents/seed.ts';
 import { migrations } from './migrations.ts';
 import { Deliverer } from './webhooks/deliverer.ts';
+import { sealSecrets } from './webhooks/endpoint-store.ts';
 import { recordEvents } from './webhooks/outbox.ts';
+import { SealedSecrets } from './webhooks/sealed-secrets.ts';
 import { defaultPolicy } from './webhooks/targets.ts';
 
 /** The tenant of the first key and of the sample data. */
@@ -58,6 +60,7 @@ async function startParts(
     allowPrivate: config.webhooksAllowPrivate,
     ports: webhookPorts ?? defaultPolicy.ports,
   };
+  const webhookSecrets = new SealedSecrets(config.secretsKeys);
   let databaseUrl = config.databaseUrl;
   let newDatabase = false;
   if (databaseUrl === undefined) {
@@ -83,6 +86,7 @@ async function startParts(
   started.push(() => engine.stop());
   await engine.migrate([migrations]);
   await engine.checkTables();
+  await sealSecrets(engine.pool, webhookSecrets);
   const newKey = await ensureFirstKey(engine.pool, firstTenant, config.adminKey);
   await seed(config, engine, newDatabase, logger);
 
@@ -92,6 +96,7 @@ async function startParts(
     logger,
     metrics,
     webhookTargets,
+    webhookSecrets,
     ...(publicUrl === undefined ? {} : { publicUrl }),
     ...(corsOrigins === undefined ? {} : { corsOrigins }),
   });
@@ -103,7 +108,7 @@ async function startParts(
     const expiry = expiryTask({ engine, metrics, logger, jobTtlSeconds: engineSettings.jobTtlSeconds });
     const background = startBackground({ databaseUrl, logger, tasks: [expiry] });
     started.push(() => background.stop());
-    const deliverer = new Deliverer({ engine, logger, metrics, policy: webhookTargets });
+    const deliverer = new Deliverer({ engine, logger, metrics, policy: webhookTargets, secrets: webhookSecrets });
     deliverer.start();
     started.push(() => deliverer.stop());
   }

@@ -69,13 +69,14 @@ export function unknownEndpoint(request: FastifyRequest): ApiError {
 
 /** Options whose `callbackUrl` can be told, and signed, when the job ends. Throws `validation_failed`. */
 export async function takeCallback(
-  { pool, webhookTargets }: Deps,
+  { pool, webhookTargets, webhookSecrets }: Deps,
   request: FastifyRequest,
   options: BatchOptions,
   pointer: string,
 ): Promise<BatchOptions> {
   if (options.callbackUrl === undefined) return options;
   const callbackUrl = readTarget(options.callbackUrl, pointer, webhookTargets);
-  await ensureCallbacks(pool, request.caller.tenantId, newSecret());
+  const { tenantId } = request.caller;
+  await ensureCallbacks(pool, tenantId, webhookSecrets.seal(newSecret(), { tenantId, endpointId: callbacksId }));
   return { ...options, callbackUrl };
 }
