@@ -137,6 +137,18 @@ describe('docket --help', () => {
       (await docket(['complete', '--', ...words])).stdout.split('\n').map((line) => line.split('\t')[0]);
     expect(await suggested('')).toEqual(expect.arrayContaining(['update', 'import', 'jobs', 'doctor']));
     expect(await suggested('jobs', 'w')).toContain('watch');
+    expect(await suggested('webhooks', 'create', '--envelope', '')).toEqual(
+      expect.arrayContaining(['standard', 'cloudevents']),
+    );
+    // why: `:0` lets the shell complete the names of files
+    expect(script.stdout).toContain('complete -o default -F __docket_complete docket\n');
+    for (const words of [
+      ['import', ''],
+      ['import', '--create', 'ca'],
+    ])
+      expect(await suggested(...words)).toEqual([':0', '']);
+    expect(await suggested('import', '--format', '')).toContain('ndjson');
+    expect(await suggested('import', '--label', '')).not.toContain(':0');
     expect(await suggested('update', '--')).toEqual(expect.arrayContaining(['--where', '--set', '--yes']));
   });
 });

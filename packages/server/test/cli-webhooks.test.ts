@@ -93,7 +93,7 @@ it('docket webhooks is for people too, and says what is wrong', async () => {
     [['resend', id, 'msg_0'], 'The endpoint has no delivery "msg_0"'],
     [['replay', id], "required option '--since <time>' not specified"],
     [['replay', id, '--since', 'yesterday'], '/since'],
-    [['delete', 'callbacks'], 'There is no webhook endpoint "callbacks"'],
+    [['delete', 'callbacks'], 'The callbacks of jobs have a secret and a log of deliveries'],
   ] as const) {
     const { code, stdout, stderr } = await webhooks(...args);
     expect([code, stdout, stderr], args.join(' ')).toEqual([1, '', expect.stringContaining(told)]);
