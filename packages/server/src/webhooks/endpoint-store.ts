@@ -139,6 +139,7 @@ export async function sealSecrets(db: Database, secrets: SealedSecrets): Promise
     secret: string;
     old_secret: string | null;
   }
+  if (!secrets.seals) return;
   let last: Stored | undefined;
   do {
     const { rows }: QueryResult<Stored> = await db.query(sql`

@@ -31,6 +31,11 @@ export class SealedSecrets {
     [this.#first] = this.#keys.keys();
   }
 
+  /** Whether there is a key to seal with. */
+  get seals(): boolean {
+    return this.#first !== undefined;
+  }
+
   seal(secret: string, owner: Owner): string {
     const key = this.#first === undefined ? undefined : this.#keys.get(this.#first);
     if (!key) return secret;
