@@ -1,3 +1,4 @@
+import { access, constants, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -104,6 +105,12 @@ describe('docket migrate, keys and doctor', () => {
       other.close();
     }
   }, 30_000);
+});
+
+it('the command is a file that is there before anything is built, so that npm links it', async () => {
+  const { bin } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+  expect(bin.docket).not.toContain('dist');
+  await access(new URL(`../${bin.docket}`, import.meta.url), constants.X_OK);
 });
 
 describe('docket --help', () => {
