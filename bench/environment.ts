@@ -103,6 +103,7 @@ export async function startServer(databaseUrl: string) {
     DATABASE_URL: databaseUrl,
     DOCKET_ADMIN_KEY: keyOf('default'),
     DOCKET_SEED: 'none',
+    DOCKET_WEBHOOKS_ALLOW_PRIVATE: 'true',
     LOG_LEVEL: 'warn',
     PORT: '0',
   };

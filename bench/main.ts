@@ -9,6 +9,7 @@ import { memory } from './suites/memory.ts';
 import { million } from './suites/million.ts';
 import { peers } from './suites/peers.ts';
 import { reads } from './suites/reads.ts';
+import { signals } from './suites/signals.ts';
 import { sync } from './suites/sync.ts';
 import { throughput } from './suites/throughput.ts';
 
@@ -24,6 +25,7 @@ const suites: Record<string, Suite> = {
   latency: { cases: 200_000, run: latency },
   reads: { cases: 200_000, run: reads },
   peers: { cases: 200_000, run: peers },
+  signals: { cases: 200_000, run: signals },
   memory: { cases: 200_000, run: memory },
   million: { cases: 1_000_000, run: million },
   fairness: { cases: 1_000_000, run: fairness },

@@ -31,6 +31,7 @@ import { registerRecordRoutes } from './routes/records.ts';
 import { registerUsageRoute } from './routes/usage.ts';
 import { registerWebhookRoutes } from './routes/webhooks.ts';
 import { version } from './version.ts';
+import { SealedSecrets } from './webhooks/sealed-secrets.ts';
 import { defaultPolicy, type TargetPolicy } from './webhooks/targets.ts';
 
 export interface AppOptions {
@@ -45,6 +46,8 @@ export interface AppOptions {
   corsOrigins?: readonly string[];
   /** Where webhooks may go. Default: public addresses, ports 80 and 443. */
   webhookTargets?: TargetPolicy;
+  /** How webhooks' secrets are stored. Default: as they are. */
+  webhookSecrets?: SealedSecrets;
 }
 
 /** The server, not yet listening. Builds and registers, and does nothing else: no database, no environment, no files. */
@@ -52,8 +55,14 @@ export async function buildApp(options: AppOptions): Promise<Api> {
   const { engine, keys } = options;
   const metrics = options.metrics ?? createMetrics();
   const closing = new AbortController();
-  const webhookTargets = options.webhookTargets ?? defaultPolicy;
-  const deps: Deps = { engine, pool: engine.pool, metrics, closing: closing.signal, webhookTargets };
+  const deps: Deps = {
+    engine,
+    pool: engine.pool,
+    metrics,
+    closing: closing.signal,
+    webhookTargets: options.webhookTargets ?? defaultPolicy,
+    webhookSecrets: options.webhookSecrets ?? new SealedSecrets(),
+  };
   const problems: ProblemOptions = { publicUrl: options.publicUrl, bodyBytes: engine.limits.bodyBytes };
   const app: Api = Fastify({
     ...(options.logger ? { loggerInstance: options.logger } : {}),

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import type { AnyCollectionMount, EngineOptions, Limits, TimesToLive } from '@docket/engine';
 import { defaultLimits, isPrice } from '@docket/engine';
 import { shortestKey } from './api-keys.ts';
+import { sealKeyBytes } from './webhooks/sealed-secrets.ts';
 
 const roles = ['api', 'worker'] as const;
 type Role = (typeof roles)[number];
@@ -37,6 +38,8 @@ export interface Config {
   logLevel: (typeof logLevels)[number];
   /** Webhooks may go to loopback and private addresses, and to any port. */
   webhooksAllowPrivate: boolean;
+  /** Keys that seal the secrets of webhooks in the database: the first seals, all open. Without any they are stored as they are. */
+  secretsKeys: readonly Buffer[];
   settings: Settings;
 }
 
@@ -61,6 +64,7 @@ export async function readConfig(env: Environment, directory: string): Promise<C
     seed: read.choice('DOCKET_SEED', seeds),
     logLevel: read.choice('LOG_LEVEL', logLevels) ?? 'info',
     webhooksAllowPrivate: read.choice('DOCKET_WEBHOOKS_ALLOW_PRIVATE', ['true', 'false'] as const) === 'true',
+    secretsKeys: secretsKeys(read.text('DOCKET_SECRETS_KEY'), problems),
     settings: await readSettings(read.text('DOCKET_CONFIG'), directory, problems),
   };
   if (problems.length > 0) throw new ConfigError(problems.join('\n'));
@@ -109,6 +113,16 @@ function adminKey(value: string | undefined, problems: string[]): string | undef
     );
   }
   return value;
+}
+
+function secretsKeys(value: string | undefined, problems: string[]): Buffer[] {
+  const keys = (value?.split(',') ?? []).map((text) => Buffer.from(text.trim(), 'base64'));
+  const wrong = keys.findIndex((key) => key.length !== sealKeyBytes);
+  if (wrong !== -1) {
+    const which = keys.length > 1 ? `Key ${wrong + 1} of DOCKET_SECRETS_KEY` : 'DOCKET_SECRETS_KEY';
+    problems.push(`${which} must be ${sealKeyBytes} bytes as base64: openssl rand -base64 ${sealKeyBytes}`);
+  }
+  return keys;
 }
 
 async function readSettings(name: string | undefined, directory: string, problems: string[]): Promise<Settings> {

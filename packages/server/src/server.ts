@@ -10,6 +10,8 @@ import { engineFor } from './engine.ts';
 import { collectProcessMetrics, createMetrics } from './http/metrics.ts';
 import { seedIncidents } from './incidents/seed.ts';
 import { migrations } from './migrations.ts';
+import { sealSecrets } from './webhooks/endpoint-store.ts';
+import { SealedSecrets } from './webhooks/sealed-secrets.ts';
 import { targetPolicy } from './webhooks/targets.ts';
 import { WorkerThread } from './worker/worker-thread.ts';
 
@@ -66,6 +68,8 @@ async function startParts(
   started.push(() => engine.stop());
   await engine.migrate([migrations]);
   await engine.checkTables();
+  const webhookSecrets = new SealedSecrets(config.secretsKeys);
+  await sealSecrets(engine.pool, webhookSecrets);
   const newKey = await ensureFirstKey(engine.pool, firstTenant, config.adminKey);
   await seed(config, engine, newDatabase, logger);
 
@@ -76,6 +80,7 @@ async function startParts(
     logger,
     metrics,
     webhookTargets: targetPolicy(config),
+    webhookSecrets,
     ...(publicUrl === undefined ? {} : { publicUrl }),
     ...(corsOrigins === undefined ? {} : { corsOrigins }),
   });

@@ -6,6 +6,8 @@ import { waitUntil } from '../../engine/test/wait-until.ts';
 import { startBackground, type Task } from '../src/background/background.ts';
 import { expiryTask } from '../src/background/expiry.ts';
 import { createMetrics } from '../src/http/metrics.ts';
+import { parseEndpointId } from '../src/webhooks/ids.ts';
+import { recordEvents } from '../src/webhooks/outbox.ts';
 import { createCases, serve } from './served.ts';
 
 function logTo(lines: string[]) {
@@ -61,6 +63,33 @@ test('deliveries of webhooks are removed a week after their event, those that wa
   const left = (await server.call('GET', path)).body.items as { deliveryId: string }[];
   expect(left.map(({ deliveryId }) => deliveryId)).toEqual([kept.deliveryId]);
   expect(await metrics.registry.metrics()).toContain('docket_removed_total{kind="deliveries"} 1');
+});
+
+test('deliveries go with their endpoint, also one that a transaction was still writing', async () => {
+  const server = await serve();
+  onTestFinished(() => server.stop());
+  const hook = { url: 'https://example.com/', events: ['cases.updated'] };
+  const kept = (await server.call('POST', '/api/v1/webhooks', hook)).body.webhookId;
+  const gone = (await server.call('POST', '/api/v1/webhooks', hook)).body.webhookId;
+  await createCases(server, ['A']);
+  await server.engine.pool.transaction(async (tx) => {
+    await recordEvents(tx, {
+      tenantId: 'default',
+      jobId: 'job_00000000000070008000000000000000',
+      changed: { collection: 'cases', ids: ['A'], traceparent: null },
+      endedJob: undefined,
+    });
+    await server.call('DELETE', `/api/v1/webhooks/${gone}`);
+    await tx.commit();
+  });
+  await createCases(server, ['B']);
+  const metrics = createMetrics();
+  const task = expiryTask({ engine: server.engine, metrics, logger: logTo([]), jobTtlSeconds: undefined });
+  await task.run(new AbortController().signal);
+  expect(await metrics.registry.metrics()).toContain('docket_removed_total{kind="deliveries"} 2');
+  const { rows } = await server.engine.pool.query<{ endpoint_id: string; count: number }>(sql`
+    select endpoint_id, count(*)::int as count from docket.webhook_deliveries group by 1`);
+  expect(rows).toEqual([{ endpoint_id: parseEndpointId(kept), count: 3 }]);
 });
 
 test('it says so when it cannot start, and a task that fails ends nothing', async () => {

@@ -1,3 +1,4 @@
+import { access, constants, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -106,6 +107,12 @@ describe('docket migrate, keys and doctor', () => {
   }, 30_000);
 });
 
+it('the command is a file that is there before anything is built, so that npm links it', async () => {
+  const { bin } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+  expect(bin.docket).not.toContain('dist');
+  await access(new URL(`../${bin.docket}`, import.meta.url), constants.X_OK);
+});
+
 describe('docket --help', () => {
   it('says of each command what it does, with examples', () => {
     const told: string[] = [];
@@ -137,6 +144,18 @@ describe('docket --help', () => {
       (await docket(['complete', '--', ...words])).stdout.split('\n').map((line) => line.split('\t')[0]);
     expect(await suggested('')).toEqual(expect.arrayContaining(['update', 'import', 'jobs', 'usage', 'doctor']));
     expect(await suggested('jobs', 'w')).toContain('watch');
+    expect(await suggested('webhooks', 'create', '--envelope', '')).toEqual(
+      expect.arrayContaining(['standard', 'cloudevents']),
+    );
+    // why: `:0` lets the shell complete the names of files
+    expect(script.stdout).toContain('complete -o default -F __docket_complete docket\n');
+    for (const words of [
+      ['import', ''],
+      ['import', '--create', 'ca'],
+    ])
+      expect(await suggested(...words)).toEqual([':0', '']);
+    expect(await suggested('import', '--format', '')).toContain('ndjson');
+    expect(await suggested('import', '--label', '')).not.toContain(':0');
     expect(await suggested('update', '--')).toEqual(expect.arrayContaining(['--where', '--set', '--yes']));
   });
 });

@@ -114,7 +114,7 @@ describe('docket update', () => {
     const args = ['update', 'cases', '--where', 'status=In Progress', '--set', 'status=Resolved'];
     expect((await docket(args)).code).toBe(0);
     const again = await docket(args);
-    expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('Nothing is to be changed.')]);
+    expect([again.code, again.stderr]).toEqual([0, expect.stringContaining('No record matches.')]);
     const unassigned = await docket(['cases', 'list', '--where', 'assignee=', '--json']);
     expect(unassigned.json()).toHaveLength(2);
   });

@@ -31,6 +31,7 @@ describe('the configuration', () => {
       seed: undefined,
       logLevel: 'info',
       webhooksAllowPrivate: false,
+      secretsKeys: [],
       settings: {},
     });
   });

@@ -185,7 +185,7 @@ describe('GET /jobs/{id}/events', () => {
     await createCases(served, ids(1_500));
     const release = await hold('CASE-1200');
     const jobId = await submit([...ids(1_500).map(item), item('GONE-1')]);
-    const streams = await Promise.all(Array.from({ length: 200 }, () => follow(jobId)));
+    const streams = await Promise.all(Array.from({ length: 1_000 }, () => follow(jobId)));
     await waitUntil(async () => streams.every(({ told }) => told.length > 0), 'all follow');
     const before = await queries();
     await release();
@@ -198,6 +198,25 @@ describe('GET /jobs/{id}/events', () => {
       const { rows } = await sql.query(`select xact_commit from pg_stat_database where datname = current_database()`);
       return Number(rows[0].xact_commit);
     }
+  });
+
+  test('tells of progress every 250 ms at most, and the last of it surely', async () => {
+    await createCases(served, ids(1_500));
+    const release = await hold('CASE-1200');
+    const jobId = await submit(ids(1_500).map(item));
+    const stream = await follow(jobId);
+    const begun = performance.now();
+    const last = () => stream.told.at(-1)?.data.summary.succeeded;
+    await waitUntil(async () => last() === 1_000, 'the first chunk is told');
+    for (let succeeded = 1_001; succeeded <= 1_200; succeeded++) {
+      const summary = { total: 1_500, succeeded, failed: 0, notProcessed: 0 };
+      const notice = { jobId, status: 'running', cancelRequested: false, summary, startedAt: new Date().toISOString() };
+      await sql.query("select pg_notify('docket_job_progress', $1)", [JSON.stringify(notice)]);
+    }
+    await waitUntil(async () => last() === 1_200, 'the last notice is told');
+    expect(stream.told.length).toBeLessThanOrEqual(2 + (performance.now() - begun) / 250);
+    await release();
+    await stream.ended;
   });
 
   test('a client that goes leaves nothing behind', async () => {

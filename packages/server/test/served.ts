@@ -5,6 +5,7 @@ import { ApiKeys, createApiKey, ensureFirstKey } from '../src/api-keys.ts';
 import { buildApp } from '../src/app.ts';
 import { collections } from '../src/collections/index.ts';
 import { recordEvents } from '../src/webhooks/outbox.ts';
+import { SealedSecrets } from '../src/webhooks/sealed-secrets.ts';
 import { defaultPolicy, type TargetPolicy } from '../src/webhooks/targets.ts';
 import { type Call, callerOf } from './call.ts';
 
@@ -28,6 +29,7 @@ export interface ServeOptions extends Partial<EngineOptions> {
   withoutWorkers?: boolean;
   corsOrigins?: readonly string[];
   webhookTargets?: TargetPolicy;
+  webhookSecrets?: SealedSecrets;
 }
 
 /** The whole server over HTTP on a database of its own. */
@@ -35,6 +37,7 @@ export async function serve({
   withoutWorkers,
   corsOrigins = [],
   webhookTargets = defaultPolicy,
+  webhookSecrets = new SealedSecrets(),
   ...options
 }: ServeOptions = {}): Promise<Served> {
   const database = await createDatabase();
@@ -49,7 +52,7 @@ export async function serve({
   await engine.checkTables();
   if (!withoutWorkers) await engine.startWorkers();
   const key = (await ensureFirstKey(engine.pool, 'default', undefined)) as string;
-  const app = await buildApp({ engine, keys: new ApiKeys(engine.pool), corsOrigins, webhookTargets });
+  const app = await buildApp({ engine, keys: new ApiKeys(engine.pool), corsOrigins, webhookTargets, webhookSecrets });
   await app.listen({ port: 0 });
   const base = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`;
   let stopped: Promise<void> | undefined;

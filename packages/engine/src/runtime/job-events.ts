@@ -10,8 +10,10 @@ import type { JobEvent } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
 import type { Live } from './live.ts';
 
-/** Progress is told so often at most. */
+/** Progress is told so often at most, */
 const progressEveryMs = 250;
+/** and less often where very many follow, so that telling them leaves time for the work: 2,000 of them each second. */
+const perFollowerMs = 0.5;
 /** Chunks whose results are kept for the other followers of a job. */
 const keptChunks = 4;
 const endId = 'end';
@@ -30,8 +32,9 @@ export class JobEvents {
   readonly #live: Live;
   readonly #jobs: JobReader;
   readonly #watches = new Map<string, JobWatch>();
-  readonly #stopping = new AbortController();
   readonly #stopListening: (() => void)[];
+  #followers = 0;
+  #stopped = false;
 
   constructor(pool: Pool, live: Live, jobs: JobReader) {
     this.#pool = pool;
@@ -51,7 +54,8 @@ export class JobEvents {
 
   /** Ends every stream, now and later. */
   stop(): void {
-    this.#stopping.abort();
+    this.#stopped = true;
+    for (const watch of this.#watches.values()) for (const follower of watch.followers) follower.leave();
     for (const stop of this.#stopListening) stop();
   }
 
@@ -61,23 +65,32 @@ export class JobEvents {
     if (lastEventId === endId && isTerminal(job.status)) return;
     const place = Place.after(lastEventId);
     const watch = this.#watch(job, tenantId);
-    const ending = AbortSignal.any([signal, this.#stopping.signal]);
+    const follower = new Follower(signal.aborted || this.#stopped);
+    const leave = () => follower.leave();
+    signal.addEventListener('abort', leave);
+    watch.followers.add(follower);
+    this.#followers += 1;
     try {
-      yield* stream(watch, place, ending);
+      yield* stream(watch, place, follower);
     } finally {
-      watch.followers -= 1;
-      if (watch.followers === 0) this.#watches.delete(jobId);
+      this.#followers -= 1;
+      watch.followers.delete(follower);
+      signal.removeEventListener('abort', leave);
+      if (watch.followers.size === 0) {
+        this.#watches.delete(jobId);
+        watch.close();
+      }
     }
   }
 
   #watch(job: Job, tenantId: string): JobWatch {
     let watch = this.#watches.get(job.jobId);
     if (!watch) {
-      watch = new JobWatch(this.#pool, this.#jobs, job, tenantId);
+      const everyMs = () => Math.max(progressEveryMs, this.#followers * perFollowerMs);
+      watch = new JobWatch(this.#pool, this.#jobs, { job, tenantId, everyMs });
       this.#watches.set(job.jobId, watch);
       watch.refresh();
     }
-    watch.followers += 1;
     return watch;
   }
 }
@@ -109,17 +122,48 @@ class Place {
   }
 }
 
-async function* stream(watch: JobWatch, place: Place, ending: AbortSignal): AsyncGenerator<JobEvent> {
+/** Somebody who follows a job: woken by what happens to it, and by leaving. */
+class Follower {
+  left: boolean;
+  #wake: (() => void) | undefined;
+
+  constructor(left: boolean) {
+    this.left = left;
+  }
+
+  leave(): void {
+    this.left = true;
+    this.wake();
+  }
+
+  wake(): void {
+    this.#wake?.();
+  }
+
+  /** Until it is woken, or the time is up. */
+  async sleep(ms: number | undefined): Promise<void> {
+    const timer = ms === undefined ? undefined : setTimeout(() => this.wake(), ms);
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    this.#wake = undefined;
+    clearTimeout(timer);
+  }
+}
+
+async function* stream(watch: JobWatch, place: Place, follower: Follower): AsyncGenerator<JobEvent> {
   await watch.ready;
   // why thrown: an end without any event would say that the job is over
   if (watch.failure) throw watch.failure;
   let next = 0;
-  let toldVersion = watch.version;
-  let tellAt = performance.now() + progressEveryMs;
+  let told = watch.version;
+  let beat = watch.beats;
+  // why: the first progress is told at once, and the next beat may be near
+  const tellAfter = performance.now() + watch.everyMs();
   if (!watch.ended) yield { kind: 'progress', id: place.id(), job: watch.job };
-  while (!ending.aborted) {
+  while (!follower.left) {
     const { version } = watch;
-    for (; next < watch.decided.length && !ending.aborted; next++) {
+    for (; next < watch.decided.length && !follower.left; next++) {
       const { chunkNo, failed } = watch.decided[next] as ChunkOutcome;
       if (!place.told.has(chunkNo) && failed) yield* failuresOf(watch, chunkNo, place);
       place.told.add(chunkNo);
@@ -130,14 +174,14 @@ async function* stream(watch: JobWatch, place: Place, ending: AbortSignal): Asyn
       return;
     }
     if (watch.failure) return;
-    const now = performance.now();
-    if (version > toldVersion && now >= tellAt) {
+    const early = tellAfter - performance.now();
+    const due = version > told && watch.beats > beat;
+    if (due && early <= 0) {
+      told = version;
+      beat = watch.beats;
       yield { kind: 'progress', id: place.id(), job: watch.job };
-      toldVersion = version;
-      tellAt = now + progressEveryMs;
     }
-    const untold = watch.version > toldVersion;
-    await watch.change(version, ending, untold ? tellAt - performance.now() : undefined);
+    if (watch.version === version && !follower.left) await follower.sleep(due && early > 0 ? early : undefined);
   }
 }
 
@@ -156,7 +200,11 @@ class JobWatch {
   /** Chunks in the order in which they were decided, as far as this process knows. */
   readonly decided: ChunkOutcome[] = [];
   version = 0;
-  followers = 0;
+  /** How often those who follow were woken to tell progress. */
+  beats = 0;
+  readonly followers = new Set<Follower>();
+  /** Between two beats, at least. */
+  readonly everyMs: () => number;
   /** The job has ended, and all its chunks are known. */
   ended = false;
   /** Why the job cannot be read; it may be deleted. */
@@ -167,16 +215,18 @@ class JobWatch {
   readonly #jobs: JobReader;
   readonly #tenantId: string;
   readonly #failures = new Map<number, Promise<ItemResult[]>>();
-  #wake: (() => void)[] = [];
+  #beatAt = Number.NEGATIVE_INFINITY;
+  #nextBeat: NodeJS.Timeout | undefined;
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
   #notices = 0;
 
-  constructor(pool: Pool, jobs: JobReader, job: Job, tenantId: string) {
+  constructor(pool: Pool, jobs: JobReader, watched: { job: Job; tenantId: string; everyMs: () => number }) {
     this.#pool = pool;
     this.#jobs = jobs;
-    this.#tenantId = tenantId;
-    this.job = job;
+    this.#tenantId = watched.tenantId;
+    this.job = watched.job;
+    this.everyMs = watched.everyMs;
     this.ready = Promise.resolve();
   }
 
@@ -189,7 +239,7 @@ class JobWatch {
       // why: its end is told by what is read then, with its time
       this.job = { ...this.job, cancelRequested, summary, startedAt, status: isTerminal(status) ? 'running' : status };
     }
-    this.#changed();
+    this.#changed({ atOnce: chunk?.failed === true });
   }
 
   /** Reads the job and its chunks again. */
@@ -222,7 +272,7 @@ class JobWatch {
       // why not told here: whoever follows connects again, and learns there what is wrong
       this.failure = error;
     }
-    this.#changed();
+    this.#changed({ atOnce: this.ended || this.failure !== undefined });
   }
 
   #add(chunk: ChunkOutcome): void {
@@ -253,25 +303,26 @@ class JobWatch {
     return chunk?.chunkNo === chunkNo ? chunk.results.filter(({ status }) => status === 'failed') : [];
   }
 
-  #changed(): void {
+  /** Wakes those who follow; for nothing but progress, with the next beat. */
+  #changed({ atOnce }: { atOnce: boolean }): void {
     this.version += 1;
-    const waiting = this.#wake;
-    this.#wake = [];
-    for (const wake of waiting) wake();
+    if (atOnce) this.#wake();
+    else
+      this.#nextBeat ??= setTimeout(() => this.#beat(), Math.max(0, this.#beatAt + this.everyMs() - performance.now()));
   }
 
-  /** Until something is newer than `version`, the time is up, or the signal aborts. */
-  async change(version: number, signal: AbortSignal, ms: number | undefined): Promise<void> {
-    if (this.version !== version || signal.aborted || (ms !== undefined && ms <= 0)) return;
-    await new Promise<void>((resolve) => {
-      const timer = ms === undefined ? undefined : setTimeout(done, ms);
-      function done(): void {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', done);
-        resolve();
-      }
-      signal.addEventListener('abort', done);
-      this.#wake.push(done);
-    });
+  #beat(): void {
+    this.#nextBeat = undefined;
+    this.#beatAt = performance.now();
+    this.beats += 1;
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const follower of this.followers) follower.wake();
+  }
+
+  close(): void {
+    clearTimeout(this.#nextBeat);
   }
 }

@@ -12,6 +12,7 @@ import { claimKey, findUsedKey, storeKey, type TakenKey } from '../storage/key-s
 import { raw, sql } from '../storage/sql.ts';
 import type { Admission } from './admission.ts';
 import { applyItems } from './apply-items.ts';
+import { insertItemChunks, insertSelectionChunks, resolveContent } from './batch-content.ts';
 import { changedBy, type TellEffect } from './effects.ts';
 import type { DecidedItems, Submission, SubmitOutcome } from './engine.ts';
 import type { JobReader } from './job-reader.ts';
@@ -61,33 +62,6 @@ export async function submit(deps: SubmitDeps, submission: Submission): Promise<
     if (error instanceof KeyUsed) return await replay(deps, submission, error.jobId);
     throw error;
   }
-}
-
-/** Items of a selection that is small enough to be answered at once; a larger one is read when its job is made. */
-async function resolveContent(
-  { pool, limits }: SubmitDeps,
-  { store }: MountedCollection,
-  { tenantId, content, options }: Submission,
-): Promise<{ items: Item[] | undefined; count: number }> {
-  if (content.kind === 'items') return { items: content.items, count: content.items.length };
-  const { where, fields, expectedCount } = content;
-  const ids = await store.selectIds(pool, tenantId, where, limits.syncMaxItems + 1);
-  if (ids.length > limits.syncMaxItems) {
-    // why: how many there are matters only to the refusal; the job counts them in the moment that it takes
-    const refused = options.mode === 'sync' || options.atomic;
-    return { items: undefined, count: refused ? await store.count(pool, tenantId, where) : ids.length };
-  }
-  if (expectedCount !== undefined) checkCount(expectedCount, ids.length);
-  return { items: ids.map((id) => ({ id, fields })), count: ids.length };
-}
-
-function checkCount(expected: number, actual: number): void {
-  if (expected === actual) return;
-  throw new RequestError(
-    'expected_count_mismatch',
-    `The selection holds ${actual} records, not ${expected} as expected. Nothing was changed. Look at the selection again.`,
-    { extra: { expected }, actual },
-  );
 }
 
 /** Takes the request's key within its transaction, so that key and effect are kept or lost together. */
@@ -340,12 +314,6 @@ async function submitAsJob(
 /** Results that the answer to a large dry run shows at once. */
 const sampleItems = 100;
 
-interface Taken {
-  total: number;
-  /** Some of the items, from the first on. */
-  first: readonly Item[];
-}
-
 async function previewFirst(
   deps: SubmitDeps,
   tx: Transaction,
@@ -366,50 +334,6 @@ async function previewFirst(
     keyTtlSeconds: deps.settings.idempotencyTtlSeconds,
   });
   return results;
-}
-
-/** Puts items into chunks that wait to be applied. */
-async function insertItemChunks(
-  tx: Transaction,
-  params: { tenantId: string; jobUuid: string; items: readonly Item[]; perChunk: number },
-): Promise<Taken> {
-  const { items, perChunk, ...job } = params;
-  const inserts: Promise<void>[] = [];
-  for (let firstIndex = 0; firstIndex < items.length; firstIndex += perChunk) {
-    const part = items.slice(firstIndex, firstIndex + perChunk);
-    inserts.push(insertChunk(tx, { ...job, chunkNo: firstIndex / perChunk, firstIndex, items: part }));
-  }
-  await Promise.all(inserts);
-  return { total: items.length, first: items };
-}
-
-/** Takes the ids of a selection as they are in one snapshot. */
-async function insertSelectionChunks(
-  tx: Transaction,
-  { store }: MountedCollection,
-  { tenantId, content }: Submission,
-  jobUuid: string,
-): Promise<Taken> {
-  if (content.kind !== 'selection') throw new TypeError('The submission has no selection.');
-  const { where, fields, expectedCount } = content;
-  if (expectedCount !== undefined) checkCount(expectedCount, await store.count(tx, tenantId, where));
-  const selection = store.openSelection(tx, tenantId, where);
-  let total = 0;
-  let storing: Promise<void> = Promise.resolve();
-  let first: Item[] = [];
-  let ids = await selection.next(chunkItems);
-  for (let chunkNo = 0; ids.length > 0; chunkNo++) {
-    const items = ids.map((id) => ({ id, fields }));
-    if (chunkNo === 0) first = items;
-    await storing;
-    // why together: the next ids are read while the chunk is stored
-    storing = insertChunk(tx, { tenantId, jobUuid, chunkNo, firstIndex: total, items });
-    storing.catch(() => undefined);
-    total += ids.length;
-    ids = await selection.next(chunkItems);
-  }
-  await storing;
-  return { total, first };
 }
 
 /** The job itself, or its results when it ends within the time that the caller is ready to wait. */

@@ -1,7 +1,7 @@
 import type { Engine } from '@docket/engine';
 import type { FastifyBaseLogger } from 'fastify';
 import type { WorkMetrics } from '../http/metrics.ts';
-import { removeOldDeliveries } from '../webhooks/delivery-store.ts';
+import { removeOldDeliveries, removeOrphanedDeliveries } from '../webhooks/delivery-store.ts';
 import type { Task } from './background.ts';
 
 /** Below the time until the next one. */
@@ -25,7 +25,8 @@ export function expiryTask({ engine, metrics, logger, jobTtlSeconds = week }: Ex
       const signal = AbortSignal.any([stopping, AbortSignal.timeout(longestMs)]);
       const removed = { ...(await engine.removeExpired({ signal })), deliveries: 0 };
       for (let more = true; more && !signal.aborted; ) {
-        const count = await removeOldDeliveries(engine.pool, Math.max(jobTtlSeconds, week));
+        const old = await removeOldDeliveries(engine.pool, Math.max(jobTtlSeconds, week));
+        const count = old + (await removeOrphanedDeliveries(engine.pool));
         removed.deliveries += count;
         more = count > 0;
       }

@@ -163,7 +163,8 @@ async function* counted(
     read += piece.length;
     const seconds = (performance.now() - began) / 1_000;
     progress.show({
-      what: 'sending KiB',
+      what: 'sending',
+      unit: 'KiB',
       done: Math.round(read / 1024),
       total: size === null ? null : Math.ceil(size / 1024),
       eta: size === null || read < mebibyte ? null : ((size - read) / read) * seconds,

@@ -36,7 +36,7 @@ export async function carryOut(session: Session, { send, dryRun = false, yes = f
   if (end.summary.succeeded === 0) {
     process.exitCode = exitCodeOf(end);
     if (session.json) await writeJson(end);
-    return writeError('Nothing is to be changed.\n');
+    return writeError('Nothing was changed.\n');
   }
   await confirm(end.summary.succeeded);
   await finish(session, await preview.apply(), { what: 'applying', detach });
@@ -66,6 +66,7 @@ async function tellPreview({ json }: Session, preview: JobHandle, end: JobEnd): 
 
 async function describePreview(preview: JobHandle, { summary }: JobEnd): Promise<string> {
   const { total, succeeded, failed } = summary;
+  if (total === 0) return 'No record matches.\n';
   const lines = [
     `${countOf(total, 'item')}: ${count(succeeded)} would be applied${failed > 0 ? `, ${count(failed)} would fail` : ''}.\n`,
   ];

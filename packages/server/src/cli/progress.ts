@@ -8,6 +8,8 @@ export interface Step {
   done: number;
   /** Null where nobody knows. */
   total: number | null;
+  /** Of what is counted, where it is not items. */
+  unit?: string;
   /** Things a second, and seconds to go. */
   rate?: number | null;
   eta?: number | null;
@@ -96,9 +98,9 @@ export function barOf(step: Step, progress: number, columns: number): string {
   return `${step.what} [${bar}] ${tail}`;
 }
 
-function figuresOf({ done, total, rate, eta, failed }: Step): string {
+function figuresOf({ done, total, unit, rate, eta, failed }: Step): string {
   return [
-    total === null ? count(done) : `${count(done)}/${count(total)}`,
+    (total === null ? count(done) : `${count(done)}/${count(total)}`) + (unit === undefined ? '' : ` ${unit}`),
     ...(typeof rate === 'number' ? [`${count(Math.round(rate))}/s`] : []),
     ...(typeof eta === 'number' ? [`ETA ${durationOf(eta)}`] : []),
     ...(failed ? [`${count(failed)} failed`] : []),

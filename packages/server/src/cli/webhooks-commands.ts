@@ -1,7 +1,7 @@
 import type { WebhookDelivery, WebhookEndpoint } from '@docket/client';
 import type { Command } from 'commander';
 import { tellList } from './lists.ts';
-import { type Column, countOf, recordOf, write, writeError, writeJson } from './output.ts';
+import { type Column, countOf, recordOf, tableOf, write, writeError, writeJson } from './output.ts';
 import { openSession, several, wholeNumber } from './session.ts';
 
 const example = 'wh_0199c1d27c1e7b6a9f652f6f0c1f3a10';
@@ -13,6 +13,12 @@ export function addWebhookCommands(program: Command): void {
   addReads(group);
   addWrites(group);
   addDeliveries(group);
+}
+
+interface UpdateOptions {
+  to?: string;
+  event?: string[];
+  envelope?: 'standard' | 'cloudevents';
 }
 
 function addReads(group: Command): void {
@@ -27,6 +33,7 @@ function addReads(group: Command): void {
 
   group
     .command('get')
+    .alias('show')
     .description('an endpoint as it is now')
     .argument('<webhook>')
     .addHelpText('after', `\nExamples:\n  docket webhooks get ${example}`)
@@ -57,6 +64,29 @@ function addWrites(group: Command): void {
         if (!json) writeError('The secret is shown only this once.\n');
       },
     );
+
+  const update = group.command('update').description('change where it is, what it is told, or the form of that');
+  update
+    .argument('<webhook>')
+    .option('--to <url>', 'where it is to be told')
+    .option('--event <type>', 'what to tell, several times for several; replaces what was told before', several)
+    .addOption(update.createOption('--envelope <form>', 'of the body').choices(['standard', 'cloudevents']))
+    .addHelpText(
+      'after',
+      `\nExamples:\n  docket webhooks update ${example} --to https://desk.example.com/new --event job.completed`,
+    )
+    .action(async (id: string, { to: url, event: events, envelope }: UpdateOptions, self: Command) => {
+      if (url === undefined && events === undefined && envelope === undefined) {
+        self.error('error: say what is to change: --to, --event or --envelope');
+      }
+      const { docket, json } = openSession(self);
+      const changes = {
+        ...(url === undefined ? {} : { url }),
+        ...(events === undefined ? {} : { events }),
+        ...(envelope === undefined ? {} : { envelope }),
+      };
+      await tell(await docket.webhooks.update(id, changes), json);
+    });
 
   for (const [name, enabled] of [
     ['enable', true],
@@ -104,7 +134,7 @@ function addDeliveries(group: Command): void {
     .addHelpText('after', `\nExamples:\n  docket webhooks test ${example}`)
     .action(async (id: string, _options: object, self: Command) => {
       const { docket, json } = openSession(self);
-      await tell(await docket.webhooks.test(id), json);
+      await tellDelivery(await docket.webhooks.test(id), json);
     });
 
   const list = group.command('deliveries').description('what was, and is to be, told to an endpoint, newest first');
@@ -133,7 +163,7 @@ function addDeliveries(group: Command): void {
     .addHelpText('after', `\nExamples:\n  docket webhooks resend ${example} msg_0199c1d27c1e7b6a9f652f6f0c1f3a10`)
     .action(async (id: string, deliveryId: string, _options: object, self: Command) => {
       const { docket, json } = openSession(self);
-      await tell(await docket.webhooks.resend(id, deliveryId), json);
+      await tellDelivery(await docket.webhooks.resend(id, deliveryId), json);
     });
 
   const replay = group
@@ -174,6 +204,14 @@ const deliveryColumns: Column<WebhookDelivery>[] = [
   ['NEXT', ({ nextAttemptAt }) => nextAttemptAt],
 ];
 
-async function tell(value: object, json: boolean): Promise<void> {
-  await (json ? writeJson(value) : write(recordOf({ ...value })));
+async function tell(endpoint: object, json: boolean): Promise<void> {
+  if (json) return await writeJson(endpoint);
+  const { events } = endpoint as { events?: string[] };
+  await write(recordOf({ ...endpoint, ...(events === undefined ? {} : { events: events.join(', ') }) }));
+}
+
+async function tellDelivery(delivery: WebhookDelivery, json: boolean): Promise<void> {
+  if (json) return await writeJson(delivery);
+  await write(tableOf([delivery], deliveryColumns));
+  writeError(`See what comes of it: docket webhooks deliveries ${delivery.webhookId}\n`);
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller, Engine, Pool } from '@docket/engine';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
+import type { SealedSecrets } from '../webhooks/sealed-secrets.ts';
 import type { TargetPolicy } from '../webhooks/targets.ts';
 import type { Metrics } from './metrics.ts';
 import type { ProblemCode } from './problems.ts';
@@ -23,6 +24,8 @@ export interface Deps {
   metrics: Metrics;
   /** Where webhooks may go. */
   webhookTargets: TargetPolicy;
+  /** How webhooks' secrets are stored. */
+  webhookSecrets: SealedSecrets;
   /** Aborts when the server drains: long waits answer at once. */
   closing: AbortSignal;
 }

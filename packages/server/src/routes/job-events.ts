@@ -1,5 +1,4 @@
 import { Readable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine, JobEvent } from '@docket/engine';
 import { Type } from 'typebox';
 import type { Api, Deps } from '../http/api.ts';
@@ -12,6 +11,8 @@ const keepAliveMs = 15_000;
 /** A stream is ended after so long, and followed again by itself: so a key that was revoked does not listen for ever. */
 const longestStreamMs = 10 * 60_000;
 const reconnectMs = 1_000;
+/** Bytes of events that wait for a client that is slow; the rest is not made before it takes them. */
+const heldBytes = 4_096;
 
 const example = `id: c0
 event: progress
@@ -56,42 +57,39 @@ export function registerEventRoute(app: Api, { engine, closing }: Deps): void {
       const first = await events.next();
       if (first.done && !signal.aborted) return reply.code(204).send(undefined as never);
       reply.type(eventStream).header('cache-control', 'no-store').header('x-accel-buffering', 'no');
-      return reply.send(Readable.from(lines(engine, first, events)) as never);
+      return reply.send(streamOf(engine, first, events) as never);
     },
   );
 }
 
-async function* lines(
-  engine: Engine,
-  first: IteratorResult<JobEvent>,
-  events: AsyncGenerator<JobEvent>,
-): AsyncGenerator<string> {
-  try {
-    yield `retry: ${reconnectMs}\n\n`;
-    if (!first.done) yield line(engine, first.value);
-    for (let next = events.next(); ; ) {
-      const event = await withinKeepAlive(next);
-      if (event === undefined) {
-        yield ': still there\n\n';
-        continue;
-      }
-      if (event.done) return;
-      yield line(engine, event.value);
-      next = events.next();
+/** Events as text, made when their receiver is ready for them. */
+function streamOf(engine: Engine, first: IteratorResult<JobEvent>, events: AsyncGenerator<JobEvent>): Readable {
+  let ready: (() => void) | undefined;
+  const stream = new Readable({
+    highWaterMark: heldBytes,
+    read: () => ready?.(),
+    destroy: (error, done) => {
+      clearInterval(keepAlive);
+      ready?.();
+      void events.return(undefined);
+      done(error);
+    },
+  });
+  const keepAlive = setInterval(() => stream.push(': still there\n\n'), keepAliveMs).unref();
+  const tell = async () => {
+    stream.push(`retry: ${reconnectMs}\n\n`);
+    for (let next = first; !next.done && !stream.destroyed; next = await events.next()) {
+      keepAlive.refresh();
+      if (stream.push(line(engine, next.value))) continue;
+      await new Promise<void>((resolve) => {
+        ready = resolve;
+      });
+      ready = undefined;
     }
-  } finally {
-    void events.return(undefined);
-  }
-}
-
-async function withinKeepAlive<Value>(next: Promise<Value>): Promise<Value | undefined> {
-  const timer = new AbortController();
-  const pause = delay(keepAliveMs, undefined, { signal: timer.signal, ref: false }).catch(() => undefined);
-  try {
-    return await Promise.race([next, pause]);
-  } finally {
-    timer.abort();
-  }
+    if (!stream.destroyed) stream.push(null);
+  };
+  tell().catch((error) => stream.destroy(error));
+  return stream;
 }
 
 function line(engine: Engine, event: JobEvent): string {

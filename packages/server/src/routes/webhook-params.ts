@@ -7,6 +7,7 @@ import { type Endpoint, ensureCallbacks, findEndpoint } from '../webhooks/endpoi
 import { callbacksId, parseEndpointId } from '../webhooks/ids.ts';
 import { newSecret } from '../webhooks/signature.ts';
 import { checkUrl, type TargetPolicy, TargetRefused } from '../webhooks/targets.ts';
+import { basePath } from './job-view.ts';
 import { endpointExample } from './webhook-view.ts';
 
 export const EndpointParams = Type.Object({
@@ -64,18 +65,24 @@ export async function endpointOf({ pool }: Deps, request: FastifyRequest): Promi
 
 export function unknownEndpoint(request: FastifyRequest): ApiError {
   const { webhookId } = request.params as { webhookId: string };
-  return new ApiError('not_found', `There is no webhook endpoint ${JSON.stringify(webhookId.slice(0, 100))} for this.`);
+  if (parseEndpointId(webhookId) === callbacksId) {
+    const detail =
+      'The callbacks of jobs have a secret and a log of deliveries, from the first `callbackUrl` or rotation on, and nothing else.';
+    return new ApiError('not_found', `${detail} POST ${basePath}/webhooks/callbacks/rotate makes a secret.`);
+  }
+  return new ApiError('not_found', `There is no webhook endpoint ${JSON.stringify(webhookId.slice(0, 100))}.`);
 }
 
 /** Options whose `callbackUrl` can be told, and signed, when the job ends. Throws `validation_failed`. */
 export async function takeCallback(
-  { pool, webhookTargets }: Deps,
+  { pool, webhookTargets, webhookSecrets }: Deps,
   request: FastifyRequest,
   options: BatchOptions,
   pointer: string,
 ): Promise<BatchOptions> {
   if (options.callbackUrl === undefined) return options;
   const callbackUrl = readTarget(options.callbackUrl, pointer, webhookTargets);
-  await ensureCallbacks(pool, request.caller.tenantId, newSecret());
+  const { tenantId } = request.caller;
+  await ensureCallbacks(pool, tenantId, webhookSecrets.seal(newSecret(), { tenantId, endpointId: callbacksId }));
   return { ...options, callbackUrl };
 }

@@ -55,7 +55,7 @@ export function registerWebhookRoutes(app: Api, deps: Deps): void {
 }
 
 function registerEndpointRoutes(app: Api, deps: Deps): void {
-  const { pool } = deps;
+  const { pool, webhookSecrets } = deps;
   app.post(
     '/webhooks',
     {
@@ -82,14 +82,14 @@ function registerEndpointRoutes(app: Api, deps: Deps): void {
     async (request, reply) => {
       const fields = readFields(deps, request.body as Fields);
       const secret = newSecret();
+      const key = { tenantId: request.caller.tenantId, endpointId: newUuid() };
       const endpoint = await insertEndpoint(pool, {
-        tenantId: request.caller.tenantId,
-        endpointId: newUuid(),
+        ...key,
         url: fields.url ?? '',
         events: fields.events ?? [],
         envelope: fields.envelope ?? 'standard',
         enabled: fields.enabled ?? true,
-        secret,
+        secret: webhookSecrets.seal(secret, key),
         most: mostEndpoints,
       });
       if (!endpoint) {
@@ -151,7 +151,7 @@ function registerEndpointRoutes(app: Api, deps: Deps): void {
 }
 
 function registerEndpointChanges(app: Api, deps: Deps): void {
-  const { pool } = deps;
+  const { pool, webhookSecrets } = deps;
   app.patch(
     '/webhooks/:webhookId',
     {
@@ -227,8 +227,9 @@ function registerEndpointChanges(app: Api, deps: Deps): void {
     async (request) => {
       const key = keyOf(request);
       const secret = newSecret();
-      if (key.endpointId === callbacksId) await ensureCallbacks(pool, key.tenantId, newSecret());
-      const rotated = await rotateSecret(pool, key, secret);
+      if (key.endpointId === callbacksId)
+        await ensureCallbacks(pool, key.tenantId, webhookSecrets.seal(newSecret(), key));
+      const rotated = await rotateSecret(pool, key, webhookSecrets.seal(secret, key));
       if (!rotated) throw unknownEndpoint(request);
       return { webhookId: presentEndpointId(key.endpointId), secret, ...rotated } as never;
     },

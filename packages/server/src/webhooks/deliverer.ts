@@ -2,11 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine } from '@docket/engine';
 import type { FastifyBaseLogger } from 'fastify';
 import type { WorkMetrics } from '../http/metrics.ts';
-import { attemptDelivery } from './attempt.ts';
+import { type Attempt, attemptDelivery } from './attempt.ts';
 import {
-  type BusyLane,
   type ClaimedDelivery,
   claimDeliveries,
+  type LaneState,
+  type Room,
   recordAttempt,
   releaseDelivery,
 } from './delivery-store.ts';
@@ -14,6 +15,7 @@ import { renderEvent } from './events.ts';
 import { presentEventId } from './ids.ts';
 import { webhookChannel } from './outbox.ts';
 import { nextStep, retryDelays } from './retries.ts';
+import { type SealedSecrets, SecretSealed } from './sealed-secrets.ts';
 import { signatureHeaders } from './signature.ts';
 import { type Resolve, resolveName, type TargetPolicy } from './targets.ts';
 
@@ -22,6 +24,7 @@ export interface DelivererOptions {
   logger: Pick<FastifyBaseLogger, 'info' | 'warn'>;
   metrics: WorkMetrics;
   policy: TargetPolicy;
+  secrets: SealedSecrets;
   /** For one attempt. Default 15,000. */
   timeoutMs?: number;
   /** Seconds from a failed attempt to the next; after the last of them, no more. Default: `retryDelays`. */
@@ -29,9 +32,20 @@ export interface DelivererOptions {
   resolve?: Resolve;
 }
 
-/** Attempts that are under way at a time. */
-const concurrency = 256;
-/** How often to look for what has become due, or whose process died, in milliseconds. */
+/**
+ * Attempts under way at a time. One that takes longer than `slowMs` moves from the good places to the doubtful ones, and what follows it
+ * in its lane with it, as do attempts at endpoints that failed last: so hundreds of receivers that do not answer hold up nobody.
+ */
+const places = { good: 256, doubtful: 512, all: 1_024 };
+const slowMs = 1_000;
+/**
+ * Attempts under way in a lane: one, until an answer shows that the receiver is there; each that comes promptly doubles it; and fewer
+ * where answers are slow.
+ */
+const widths = { first: 1, slow: 2, most: 8 };
+/** Lanes whose width is remembered. */
+const knownLanes = 256;
+/** How often to look for what has become due, for places that slow attempts have left, and for what a process that died has left. */
 const lookAgainMs = 1_000;
 /** How long attempts may go on when the server stops. */
 const drainMs = 5_000;
@@ -44,7 +58,8 @@ const drainMs = 5_000;
 export class Deliverer {
   readonly #options: Required<DelivererOptions>;
   readonly #stopping = new AbortController();
-  readonly #underWay = new Map<Promise<void>, ClaimedDelivery>();
+  readonly #underWay = new Map<Promise<void>, { delivery: ClaimedDelivery; begun: number }>();
+  readonly #widths = new Map<string, Pick<LaneState, 'tenantId' | 'lane' | 'width'>>();
   #wake: () => void = () => {};
   #signals = 0;
   #ended = false;
@@ -86,8 +101,7 @@ export class Deliverer {
     while (!this.#ended) {
       const seen = this.#signals;
       try {
-        const limit = concurrency - this.#underWay.size;
-        const claimed = limit > 0 ? await claimDeliveries(engine.pool, { busy: this.#busyLanes(), limit }) : [];
+        const claimed = await claimDeliveries(engine.pool, this.#occupancy());
         failures = 0;
         for (const delivery of claimed) this.#begin(delivery);
       } catch (error) {
@@ -112,15 +126,36 @@ export class Deliverer {
     this.#wake = () => {};
   }
 
-  #busyLanes(): BusyLane[] {
-    const lanes = new Map<string, BusyLane>();
-    for (const { tenantId, lane } of this.#underWay.values()) {
-      const key = JSON.stringify([tenantId, lane]);
-      const busy = lanes.get(key);
-      if (busy) busy.count += 1;
-      else lanes.set(key, { tenantId, lane, count: 1 });
+  /** What is known of lanes, and the room beside what is under way. */
+  #occupancy(): { known: LaneState[]; room: Room } {
+    const known = new Map<string, LaneState>();
+    for (const [key, { tenantId, lane, width }] of this.#widths) {
+      known.set(key, { tenantId, lane, busy: 0, width, slow: false });
     }
-    return [...lanes.values()];
+    const since = performance.now() - slowMs;
+    let doubtful = 0;
+    for (const { delivery, begun } of this.#underWay.values()) {
+      const { tenantId, lane } = delivery;
+      const state = known.get(keyOf(delivery)) ?? { tenantId, lane, busy: 0, width: widths.first, slow: false };
+      const slow = begun < since;
+      known.set(keyOf(delivery), { ...state, busy: state.busy + 1, slow: state.slow || slow });
+      if (slow || delivery.doubtful) doubtful += 1;
+    }
+    const all = this.#underWay.size;
+    const good = Math.min(places.good - (all - doubtful), places.all - all);
+    return { known: [...known.values()], room: { good, doubtful: places.doubtful - doubtful } };
+  }
+
+  #widen(delivery: ClaimedDelivery, { error, durationMs }: Attempt): void {
+    const key = keyOf(delivery);
+    const { width = widths.first } = this.#widths.get(key) ?? {};
+    this.#widths.delete(key);
+    if (error !== null) return;
+    const { tenantId, lane } = delivery;
+    const wider = durationMs < slowMs ? Math.min(2 * width, widths.most) : widths.slow;
+    this.#widths.set(key, { tenantId, lane, width: wider });
+    const [oldest] = this.#widths.keys();
+    if (this.#widths.size > knownLanes && oldest !== undefined) this.#widths.delete(oldest);
   }
 
   #begin(delivery: ClaimedDelivery): void {
@@ -131,26 +166,15 @@ export class Deliverer {
         this.#underWay.delete(attempt);
         this.#signal();
       });
-    this.#underWay.set(attempt, delivery);
+    this.#underWay.set(attempt, { delivery, begun: performance.now() });
   }
 
   async #attempt(delivery: ClaimedDelivery): Promise<void> {
-    const { engine, policy, resolve, timeoutMs, delays, metrics, logger } = this.#options;
-    const { url, envelope, secrets, traceparent } = delivery;
+    const { engine, delays, metrics, logger } = this.#options;
     const at = new Date();
-    const { body, contentType } = renderEvent(delivery, envelope);
-    const headers = {
-      'content-type': contentType,
-      'user-agent': 'Docket-Webhooks',
-      ...signatureHeaders({ id: presentEventId(delivery.eventId), timestamp: at, body }, secrets),
-      ...(traceparent === null ? {} : { traceparent }),
-    };
-    const attempt = await attemptDelivery(
-      { url, headers, body },
-      { policy, resolve, timeoutMs },
-      this.#stopping.signal,
-    );
+    const attempt = await this.#send(delivery, at);
     if (this.#stopping.signal.aborted && attempt.status === null) return await releaseDelivery(engine.pool, delivery);
+    this.#widen(delivery, attempt);
     const step = nextStep(attempt, delivery.tries + 1, { delays, random: Math.random });
     await recordAttempt(engine.pool, delivery, { attempt, at, step });
     metrics.countWebhookAttempt(step.kind);
@@ -159,4 +183,37 @@ export class Deliverer {
       logger.info({ tenantId, endpointId, type, error: attempt.error }, 'gave up a webhook');
     }
   }
+
+  async #send(delivery: ClaimedDelivery, at: Date): Promise<Attempt> {
+    const { policy, resolve, timeoutMs } = this.#options;
+    const { url, envelope, traceparent } = delivery;
+    const secrets = this.#openSecrets(delivery);
+    if (secrets instanceof SecretSealed) {
+      return { status: null, error: secrets.message, retryAfter: undefined, answer: null, durationMs: 0 };
+    }
+    const { body, contentType } = renderEvent(delivery, envelope);
+    const headers = {
+      'content-type': contentType,
+      'user-agent': 'Docket-Webhooks',
+      ...signatureHeaders({ id: presentEventId(delivery.eventId), timestamp: at, body }, secrets),
+      ...(traceparent === null ? {} : { traceparent }),
+    };
+    return await attemptDelivery({ url, headers, body }, { policy, resolve, timeoutMs }, this.#stopping.signal);
+  }
+
+  #openSecrets(delivery: ClaimedDelivery): string[] | SecretSealed {
+    const { secrets, logger } = this.#options;
+    try {
+      return delivery.secrets.map((stored) => secrets.open(stored, delivery));
+    } catch (error) {
+      if (!(error instanceof SecretSealed)) throw error;
+      const { tenantId, endpointId } = delivery;
+      logger.warn({ tenantId, endpointId, err: error }, 'cannot sign a webhook; see DOCKET_SECRETS_KEY');
+      return error;
+    }
+  }
+}
+
+function keyOf({ tenantId, lane }: ClaimedDelivery): string {
+  return JSON.stringify([tenantId, lane]);
 }

@@ -29,9 +29,6 @@ export interface Delivery extends StoredEvent {
 
 /** How long a process may hold a delivery before another one takes it: longer than any attempt and the writing of its outcome. */
 const leaseSeconds = 60;
-/** Attempts under way at a time in a process: of one lane, of one whose endpoint has failed last. */
-const laneWidth = 8;
-const failingLaneWidth = 1;
 const keptAttempts = 20;
 
 export interface DeliveryKey {
@@ -51,6 +48,8 @@ export interface ClaimedDelivery extends DeliveryKey, StoredEvent {
   tries: number;
   /** Proves that it is still this process's. */
   lease: string;
+  /** Whether to expect that it takes long: its endpoint has failed last, or is slow just now. */
+  doubtful: boolean;
 }
 
 interface ClaimRow {
@@ -65,26 +64,39 @@ interface ClaimRow {
   traceparent: string | null;
   tries: number;
   next_attempt_at: string;
+  doubtful: boolean;
   envelope: Envelope;
   secret: string;
   old_secret: string | null;
 }
 
-/** What this process has under way in a lane. */
-export interface BusyLane {
+/** What this process knows of a lane. Of one that it knows nothing of, it takes one. */
+export interface LaneState {
   tenantId: string;
   lane: string;
-  count: number;
+  /** Attempts under way. */
+  busy: number;
+  /** How many may be. */
+  width: number;
+  /** One of those under way takes long. */
+  slow: boolean;
+}
+
+/** How many deliveries may be taken: of lanes that are slow or whose endpoint failed last, and of others. */
+export interface Room {
+  good: number;
+  doubtful: number;
 }
 
 /**
- * Takes deliveries that are due, those that wait longest first, so many of each lane that a slow receiver holds up nobody else. Steps
- * from lane to lane through an index, whatever waits in each. Those of endpoints that are not enabled wait.
+ * Takes deliveries that are due: of each lane first one, then a second, up to its width, and those that wait longest first. Steps from
+ * lane to lane through an index, whatever waits in each. Those of endpoints that are not enabled wait.
  * why across tenants: who is due is not known by tenant
+ * why lateral with limits: the planner joins lanes with all endpoints of their tenants otherwise, and looks into the index for each pair
  */
 export async function claimDeliveries(
   db: Database,
-  { busy, limit }: { busy: readonly BusyLane[]; limit: number },
+  { known, room }: { known: readonly LaneState[]; room: Room },
 ): Promise<ClaimedDelivery[]> {
   const { rows } = await db.query<ClaimRow>(sql`
     with recursive lanes as (
@@ -96,29 +108,52 @@ export async function claimDeliveries(
         where d.next_attempt_at is not null and (d.tenant_id, d.lane) > (lanes.tenant_id, lanes.lane)
         order by d.tenant_id, d.lane limit 1
       ) next
-    ), due as (
-      select first.tenant_id, first.endpoint_id, first.event_id from lanes
-      left join unnest(${busy.map((one) => one.tenantId)}::text[], ${busy.map((one) => one.lane)}::text[], ${busy.map((one) => one.count)}::int[])
-        as busy(tenant_id, lane, count) on busy.tenant_id = lanes.tenant_id and busy.lane = lanes.lane
+    ), states as materialized (
+      select lanes.tenant_id, lanes.lane, coalesce(known.busy, 0) as busy, coalesce(known.width, 1) as width, coalesce(known.slow, false) as slow
+      from lanes
+      left join unnest(${known.map((one) => one.tenantId)}::text[], ${known.map((one) => one.lane)}::text[],
+        ${known.map((one) => one.busy)}::int[], ${known.map((one) => one.width)}::int[], ${known.map((one) => one.slow)}::boolean[])
+        as known(tenant_id, lane, busy, width, slow) on known.tenant_id = lanes.tenant_id and known.lane = lanes.lane
+    ), open as (
+      select s.tenant_id, s.lane, s.busy, s.width - s.busy as free, s.slow or e.failing_since is not null as doubtful
+      from states s
       cross join lateral (
         select d.endpoint_id from docket.webhook_deliveries d
-        where d.tenant_id = lanes.tenant_id and d.lane = lanes.lane and d.next_attempt_at <= now() limit 1
+        where d.tenant_id = s.tenant_id and d.lane = s.lane and d.next_attempt_at <= now() limit 1
       ) head
-      join docket.webhook_endpoints e on e.tenant_id = lanes.tenant_id and e.endpoint_id = head.endpoint_id and e.enabled
       cross join lateral (
-        select d.tenant_id, d.endpoint_id, d.event_id, d.next_attempt_at from docket.webhook_deliveries d
-        where d.tenant_id = lanes.tenant_id and d.lane = lanes.lane and d.next_attempt_at <= now()
-        order by d.next_attempt_at
-        limit greatest(0, case when e.failing_since is not null then ${failingLaneWidth}::int else ${laneWidth}::int end - coalesce(busy.count, 0))
-        for update skip locked
+        select failing_since from docket.webhook_endpoints e
+        where e.tenant_id = s.tenant_id and e.endpoint_id = head.endpoint_id and e.enabled limit 1
+      ) e
+      where s.busy < s.width
+    ), waiting as (
+      select open.tenant_id, open.lane, open.doubtful, d.next_attempt_at,
+        open.busy + row_number() over (partition by open.tenant_id, open.lane order by d.next_attempt_at) as place
+      from open
+      cross join lateral (
+        select d.next_attempt_at from docket.webhook_deliveries d
+        where d.tenant_id = open.tenant_id and d.lane = open.lane and d.next_attempt_at <= now()
+        order by d.next_attempt_at limit open.free
+      ) d
+    ), ranked as (
+      select tenant_id, lane, doubtful, row_number() over (partition by doubtful order by place, next_attempt_at) as nth from waiting
+    ), chosen as (
+      select tenant_id, lane, doubtful, count(*) as take from ranked
+      where nth <= case when doubtful then ${room.doubtful}::int else ${room.good}::int end
+      group by tenant_id, lane, doubtful
+    ), due as (
+      select first.tenant_id, first.endpoint_id, first.event_id, chosen.doubtful from chosen
+      cross join lateral (
+        select d.tenant_id, d.endpoint_id, d.event_id from docket.webhook_deliveries d
+        where d.tenant_id = chosen.tenant_id and d.lane = chosen.lane and d.next_attempt_at <= now()
+        order by d.next_attempt_at limit chosen.take for update skip locked
       ) first
-      order by first.next_attempt_at limit ${limit}
     )
     update docket.webhook_deliveries d set next_attempt_at = clock_timestamp() + make_interval(secs => ${leaseSeconds})
     from due join docket.webhook_endpoints e on e.tenant_id = due.tenant_id and e.endpoint_id = due.endpoint_id
     where d.tenant_id = due.tenant_id and d.endpoint_id = due.endpoint_id and d.event_id = due.event_id
     returning d.tenant_id, d.endpoint_id, d.event_id, d.lane, coalesce(d.url, e.url) as url, d.type, d.data, d.occurred_at,
-      d.traceparent, d.tries, d.next_attempt_at, e.envelope, e.secret,
+      d.traceparent, d.tries, d.next_attempt_at, due.doubtful, e.envelope, e.secret,
       case when e.old_secret_until > now() then e.old_secret end as old_secret`);
   return rows.map((row) => ({
     tenantId: row.tenant_id,
@@ -132,6 +167,7 @@ export async function claimDeliveries(
     traceparent: row.traceparent,
     tries: row.tries,
     lease: row.next_attempt_at,
+    doubtful: row.doubtful,
     envelope: row.envelope,
     secrets: row.old_secret === null ? [row.secret] : [row.secret, row.old_secret],
   }));
@@ -309,5 +345,33 @@ export async function removeOldDeliveries(db: Database, ttlSeconds: number): Pro
       order by occurred_at limit ${stepRows} for update skip locked
     ) old
     where d.tenant_id = old.tenant_id and d.endpoint_id = old.endpoint_id and d.event_id = old.event_id`);
+  return rowCount;
+}
+
+/**
+ * Removes deliveries whose endpoint is no more, a thousand at most. Until then nobody sees or attempts them.
+ * why not with the endpoint: a transaction that saw it may still be writing one, and millions of them would be one long statement
+ */
+export async function removeOrphanedDeliveries(db: Database): Promise<number> {
+  const { rowCount } = await db.query(sql`
+    with recursive told as (
+      (select tenant_id, endpoint_id from docket.webhook_deliveries order by tenant_id, endpoint_id limit 1)
+      union all
+      select next.tenant_id, next.endpoint_id from told
+      cross join lateral (
+        select d.tenant_id, d.endpoint_id from docket.webhook_deliveries d
+        where (d.tenant_id, d.endpoint_id) > (told.tenant_id, told.endpoint_id)
+        order by d.tenant_id, d.endpoint_id limit 1
+      ) next
+    ), orphaned as (
+      select d.tenant_id, d.endpoint_id, d.event_id from told
+      join docket.webhook_deliveries d on d.tenant_id = told.tenant_id and d.endpoint_id = told.endpoint_id
+      where not exists (
+        select from docket.webhook_endpoints e where e.tenant_id = told.tenant_id and e.endpoint_id = told.endpoint_id
+      )
+      limit ${stepRows}
+    )
+    delete from docket.webhook_deliveries d using orphaned o
+    where d.tenant_id = o.tenant_id and d.endpoint_id = o.endpoint_id and d.event_id = o.event_id`);
   return rowCount;
 }

@@ -1,6 +1,7 @@
-import { type Database, empty, type Sql, sql } from '@docket/engine';
+import { type Database, empty, type QueryResult, type Sql, sql } from '@docket/engine';
 import type { Envelope } from './events.ts';
 import { callbacksId } from './ids.ts';
+import type { SealedSecrets } from './sealed-secrets.ts';
 
 /** Who is told of what. Without a `url`: the callbacks of single jobs. Its secrets are never among what is read here. */
 export interface Endpoint {
@@ -124,15 +125,50 @@ export async function rotateSecret(
   return rows[0] && { oldSecretUntil: rows[0].old_secret_until };
 }
 
-/** Removes an endpoint and its deliveries; what is under way may still arrive. False when there is none. */
+/** Endpoints whose secrets are sealed together. */
+const sealRows = 1_000;
+
+/**
+ * Seals what is stored plain, or by another key than the first. What no key opens stays as it is.
+ * why across tenants: the key is that of all
+ */
+export async function sealSecrets(db: Database, secrets: SealedSecrets): Promise<void> {
+  interface Stored {
+    tenant_id: string;
+    endpoint_id: string;
+    secret: string;
+    old_secret: string | null;
+  }
+  if (!secrets.seals) return;
+  let last: Stored | undefined;
+  do {
+    const { rows }: QueryResult<Stored> = await db.query(sql`
+      select tenant_id, endpoint_id, secret, old_secret from docket.webhook_endpoints
+      ${last === undefined ? empty : sql`where (tenant_id, endpoint_id) > (${last.tenant_id}, ${last.endpoint_id}::uuid)`}
+      order by tenant_id, endpoint_id limit ${sealRows}`);
+    const sealed = rows.flatMap((row) => {
+      const owner = { tenantId: row.tenant_id, endpointId: row.endpoint_id };
+      const secret = secrets.renew(row.secret, owner);
+      const old = row.old_secret === null ? null : secrets.renew(row.old_secret, owner);
+      return secret === row.secret && old === row.old_secret ? [] : [{ ...row, to: secret, oldTo: old }];
+    });
+    if (sealed.length > 0) {
+      await db.query(sql`
+        update docket.webhook_endpoints e set secret = s.to_secret, old_secret = s.to_old
+        from unnest(${sealed.map((one) => one.tenant_id)}::text[], ${sealed.map((one) => one.endpoint_id)}::uuid[],
+          ${sealed.map((one) => one.secret)}::text[], ${sealed.map((one) => one.old_secret)}::text[],
+          ${sealed.map((one) => one.to)}::text[], ${sealed.map((one) => one.oldTo)}::text[])
+          as s(tenant_id, endpoint_id, secret, old_secret, to_secret, to_old)
+        where e.tenant_id = s.tenant_id and e.endpoint_id = s.endpoint_id
+          and e.secret = s.secret and e.old_secret is not distinct from s.old_secret`);
+    }
+    last = rows.length === sealRows ? rows.at(-1) : undefined;
+  } while (last);
+}
+
+/** Removes an endpoint; `removeOrphanedDeliveries` follows it. What is under way may still arrive. False when there is none. */
 export async function deleteEndpoint(db: Database, tenantId: string, endpointId: string): Promise<boolean> {
   const { rowCount } = await db.query(sql`
-    with removed as (
-      delete from docket.webhook_endpoints where tenant_id = ${tenantId} and endpoint_id = ${endpointId} returning 1
-    ), deliveries as (
-      delete from docket.webhook_deliveries
-      where tenant_id = ${tenantId} and endpoint_id = ${endpointId} and exists (select 1 from removed)
-    )
-    select 1 from removed`);
+    delete from docket.webhook_endpoints where tenant_id = ${tenantId} and endpoint_id = ${endpointId}`);
   return rowCount === 1;
 }

@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import { engineFor } from '../engine.ts';
 import type { WorkMetrics } from '../http/metrics.ts';
 import { Deliverer } from '../webhooks/deliverer.ts';
+import { SealedSecrets } from '../webhooks/sealed-secrets.ts';
 import { targetPolicy } from '../webhooks/targets.ts';
 
 export interface WorkOptions {
@@ -21,7 +22,8 @@ export async function startWork({ config, databaseUrl, logger, metrics }: WorkOp
   await engine.startWorkers();
   const expiry = expiryTask({ engine, metrics, logger, jobTtlSeconds: config.settings.jobTtlSeconds });
   const background = startBackground({ databaseUrl, logger, tasks: [expiry] });
-  const deliverer = new Deliverer({ engine, logger, metrics, policy: targetPolicy(config) });
+  const secrets = new SealedSecrets(config.secretsKeys);
+  const deliverer = new Deliverer({ engine, logger, metrics, policy: targetPolicy(config), secrets });
   deliverer.start();
   return async () => {
     await Promise.all([deliverer.stop(), background.stop()]);

@@ -1,6 +1,7 @@
 import type { Json } from '@docket/engine';
 import { createMetrics, type Metrics } from '../../src/http/metrics.ts';
 import { Deliverer, type DelivererOptions } from '../../src/webhooks/deliverer.ts';
+import { SealedSecrets } from '../../src/webhooks/sealed-secrets.ts';
 import { type Served, type ServeOptions, serve } from '../served.ts';
 import { type Answer, type Receiver, startReceiver } from './receiver.ts';
 
@@ -34,6 +35,7 @@ export async function serveDelivering({
       logger: silent,
       metrics,
       policy: anywhere,
+      secrets: options.webhookSecrets ?? new SealedSecrets(),
       timeoutMs,
       delays,
       ...more,

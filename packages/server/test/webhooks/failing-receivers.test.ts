@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { sql } from '@docket/engine';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -183,23 +184,68 @@ it('Retry-After puts the next attempt off', async () => {
   await docket.call('DELETE', `/api/v1/webhooks/${webhookId}`);
 });
 
-it('receivers that are dead hold up nobody else', async () => {
+it('hundreds of receivers that are dead hold up nobody else', async () => {
   const crowd = await serveDelivering();
+  let attempts = 0;
+  const dead = await crowd.receiver(() => {
+    attempts += 1;
+  });
+  const quick = await crowd.receiver();
   try {
-    const dead = await Promise.all(Array.from({ length: 20 }, () => crowd.receiver(() => {})));
-    await Promise.all(dead.map(({ url }) => crowd.subscribe(url)));
-    crowd.deliverer({ timeoutMs: 60_000 });
-    for (let n = 0; n < 20; n++) await createCases(crowd, [`DEAD-${n}`]);
-    await waitUntil(() => dead.every(({ received }) => received.length === 8), 'all of their places are taken');
-    const quick = await crowd.receiver();
     await crowd.subscribe(quick.url);
+    await crowd.engine.pool.query(sql`
+      insert into docket.webhook_endpoints (tenant_id, endpoint_id, url, events, envelope, enabled, secret)
+      select 'default', gen_random_uuid(), ${dead.url}, '{cases.updated}', 'standard', true, 'whsec_' from generate_series(1, 300)`);
+    crowd.deliverer({ timeoutMs: 60_000 });
+    for (let n = 0; n < 5; n++) await createCases(crowd, [`DEAD-${n}`]);
+    await waitUntil(() => attempts === 300, 'each has its first attempt');
     const begun = Date.now();
     for (let n = 0; n < 30; n++) await createCases(crowd, [`QUICK-${n}`]);
-    await waitUntil(() => quick.received.length === 30, 'the quick one has everything');
-    expect(Date.now() - begun).toBeLessThan(5_000);
-    expect(dead.every(({ received }) => received.length === 8)).toBe(true);
+    await waitUntil(() => quick.received.length === 35, 'the quick one has everything');
+    expect(Date.now() - begun).toBeLessThan(10_000);
+    expect(attempts).toBe(300);
   } finally {
     await crowd.stop();
+  }
+});
+
+it('attempts at a receiver become more while it answers promptly, and one again when it fails', async () => {
+  const narrow = await serveDelivering({ delays: [3_600] });
+  const waiting: ServerResponse[] = [];
+  let hold = true;
+  const receiver = await narrow.receiver((response, received) => {
+    if (hold) waiting.push(response);
+    else accept(response, received);
+  });
+  const some = async (name: string) => {
+    for (let n = 0; n < 20; n++) await createCases(narrow, [`${name}-${n}`]);
+  };
+  const answer = (code: number) => {
+    for (const response of waiting.splice(0)) response.writeHead(code).end();
+  };
+  const underWay = async () => {
+    const { rows } = await narrow.engine.pool.query<{ count: number }>(sql`
+      select count(*)::int as count from docket.webhook_deliveries where tries = 0 and next_attempt_at > now()`);
+    return rows[0]?.count;
+  };
+  try {
+    await narrow.subscribe(receiver.url);
+    await some('FIRST');
+    narrow.deliverer();
+    await waitUntil(() => waiting.length === 1, 'the first attempt is made');
+    expect(await underWay()).toBe(1);
+    hold = false;
+    answer(200);
+    await waitUntil(() => receiver.received.length === 20, 'all have come');
+    hold = true;
+    await some('SECOND');
+    await waitUntil(() => waiting.length === 8, 'eight are under way');
+    expect(await underWay()).toBe(8);
+    answer(503);
+    await waitUntil(() => waiting.length === 1, 'the next attempt is made');
+    await waitUntil(async () => (await underWay()) === 1, 'it is the only one');
+  } finally {
+    await narrow.stop();
   }
 });
 
