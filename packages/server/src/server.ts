@@ -86,7 +86,8 @@ async function startParts(
   });
   await worker?.begin();
   await app.listen({ host: config.host, port: config.port, listenTextResolver: () => 'listening' });
-  started.push(() => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]));
+  const closed = () => Promise.race([app.close(), delay(drainMs, undefined, { ref: false })]);
+  started.push(() => Promise.all([closed(), worker?.stop()]));
   return {
     url: urlOf(app.server.address() as AddressInfo),
     engine,

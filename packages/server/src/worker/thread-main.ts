@@ -30,3 +30,5 @@ for await (const [order] of on(port, 'message') as AsyncIterable<[Order]>) {
   tell({ kind: 'working' });
 }
 await stop();
+// why: a part that could not end in time must not keep the thread; this ends no more than the thread
+process.exit();

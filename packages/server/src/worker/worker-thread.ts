@@ -25,7 +25,7 @@ export interface WorkerThreadOptions {
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 48 };
 const startAgainMs = 1_000;
-const stopMs = 20_000;
+const stopMs = 15_000;
 // why: the same program is run as TypeScript in a checkout, and as JavaScript where it was built
 const program = new URL(`./thread-main${extname(import.meta.filename)}`, import.meta.url);
 
