@@ -9,7 +9,7 @@ import { endOf, ndjson, statusOf, upload } from '../requests.ts';
 import { median, perSecond, type Report, type Row, round } from '../statistics.ts';
 
 const items = 5_000;
-const rounds = 3;
+const rounds = 7;
 
 interface Payload {
   ids: string[];

@@ -1,5 +1,4 @@
 import { on } from 'node:events';
-import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { readConfig } from '../config.ts';
 import type { WorkMetrics } from '../http/metrics.ts';
@@ -17,8 +16,6 @@ const metrics: WorkMetrics = {
   countRemoved: (...values) => tell({ kind: 'counted', name: 'countRemoved', values }),
   countWebhookAttempt: (...values) => tell({ kind: 'counted', name: 'countWebhookAttempt', values }),
 };
-// why only here: on Linux a thread has a priority of its own, elsewhere this would be the whole process's
-if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
 
 const config = await readConfig(process.env, process.cwd());
 const logger = await createLogger(config.logLevel, process.stdout.isTTY === true);
