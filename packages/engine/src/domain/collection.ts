@@ -72,6 +72,11 @@ export interface CollectionInput<Fields extends TProperties, Context> {
   };
   /** A rule of the collection's own. Returns undefined to let the item pass. Must be pure. */
   check?: (input: CheckInput<Context>) => Rejection | undefined;
+  /**
+   * The fields that `lifecycle.of` and `check` look at, beside those that an item names. An update then reads no others: they are missing
+   * from `before` and `after`, and times are null there. Default: all, where one of the two is a function.
+   */
+  rulesRead?: readonly (keyof Fields & string)[];
   /** Allowed list parameters and members of `where`. */
   filters?: Readonly<Record<string, Filter>>;
   /** Fields a list may be sorted by, beside the id, `createdAt` and `updatedAt`. */
@@ -99,6 +104,8 @@ export interface Collection<Context = unknown> {
   readonly filters: Readonly<Record<string, Filter>>;
   readonly sortable: readonly string[];
   readonly lifecycleField: string | undefined;
+  /** What the rules look at; undefined: all. */
+  readonly rulesRead: readonly string[] | undefined;
   lifecycleOf(fields: JsonObject, context: Context): Lifecycle | undefined;
   check(input: CheckInput<Context>): Rejection | undefined;
 }
@@ -148,6 +155,7 @@ export function defineCollection<Fields extends TProperties, Context = unknown>(
     filters: input.filters ?? {},
     sortable: [input.idField, ...timestampsOf(input.table), ...(input.sortable ?? [])],
     lifecycleField: input.lifecycle?.field,
+    rulesRead: input.rulesRead ?? (typeof lifecycle === 'function' || input.check ? undefined : []),
     lifecycleOf: typeof lifecycle === 'function' ? lifecycle : () => lifecycle,
     check: input.check ?? (() => undefined),
   };
@@ -205,6 +213,7 @@ function definitionProblems<Context>(input: CollectionInput<TProperties, Context
   for (const name of input.createOnly ?? []) mustBeField(name, 'createOnly');
   for (const name of Object.keys(input.defaults ?? {})) mustBeField(name, 'defaults');
   for (const name of Object.keys(input.columns ?? {})) mustBeField(name, 'columns');
+  for (const name of input.rulesRead ?? []) mustBeField(name, 'rulesRead');
   for (const name of input.sortable ?? []) {
     mustBeField(name, 'sortable');
     if (!((input.fields.required ?? []) as readonly string[]).includes(name)) {

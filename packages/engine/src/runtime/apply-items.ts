@@ -1,6 +1,7 @@
 import type { BatchOperation, Item } from '../domain/batch.ts';
 import type { RecordState, Rejection } from '../domain/collection.ts';
 import { type Decision, decide, failed, type ItemResult, withholdAtomic } from '../domain/decide.ts';
+import { fieldsRead } from '../domain/fields-read.ts';
 import { insertChanges } from '../storage/change-store.ts';
 import { readClock, type Transaction } from '../storage/database.ts';
 import { failureKind } from '../storage/errors.ts';
@@ -94,9 +95,13 @@ function keyScope({ mount, tenantId, jobUuid, keyTtlSeconds }: ApplyParams) {
   return { tenantId, collection: mount.collection.name, jobUuid, ttlSeconds: keyTtlSeconds };
 }
 
-function readRecords(tx: Transaction, { mount, tenantId, dryRun, onlyAvailable }: ApplyParams, ids: string[]) {
-  if (dryRun) return mount.store.read(tx, tenantId, ids);
-  return onlyAvailable ? mount.store.lockAvailable(tx, tenantId, ids) : mount.store.lock(tx, tenantId, ids);
+function readRecords(tx: Transaction, params: ApplyParams, ids: string[]) {
+  const { mount, tenantId, dryRun, onlyAvailable } = params;
+  const fields = fieldsRead({ ...params, collection: mount.collection });
+  if (dryRun) return mount.store.read(tx, tenantId, ids, fields);
+  return onlyAvailable
+    ? mount.store.lockAvailable(tx, tenantId, ids, fields)
+    : mount.store.lock(tx, tenantId, ids, fields);
 }
 
 async function idsHeldElsewhere(
@@ -107,7 +112,7 @@ async function idsHeldElsewhere(
 ): Promise<Set<string>> {
   const missing = ids.filter((id) => !locked.has(id));
   if (missing.length === 0 || dryRun) return new Set();
-  return new Set((await mount.store.read(tx, tenantId, missing)).keys());
+  return new Set((await mount.store.read(tx, tenantId, missing, new Set())).keys());
 }
 
 function decideRange(state: State, from: number, to: number, failuresAllowed: number): Decision {

@@ -7,6 +7,16 @@ import { jsonKind, type TableInfo } from './table-check.ts';
 
 type Row = Record<string, unknown>;
 
+/** A field and what it is called in a query. */
+interface Alias {
+  name: string;
+  alias: string;
+  column: Sql;
+}
+
+/** The fields to read, of which the times are none; undefined: all, and the times. */
+type Fields = ReadonlySet<string> | undefined;
+
 function leadingComma(parts: readonly Sql[]): Sql {
   return parts.length === 0 ? empty : sql`, ${join(parts)}`;
 }
@@ -15,10 +25,12 @@ function leadingComma(parts: readonly Sql[]): Sql {
 export class RecordStore {
   readonly collection: Collection<never>;
   readonly #info: TableInfo;
-  readonly #columns: Sql;
+  /** Id and version. */
+  readonly #head: readonly Sql[];
+  readonly #times: readonly Sql[];
   readonly #table: Sql;
   readonly #id: Sql;
-  readonly #aliases: readonly { name: string; alias: string }[];
+  readonly #aliases: readonly Alias[];
   readonly #numeric: readonly string[];
 
   constructor(collection: Collection<never>, info: TableInfo) {
@@ -27,36 +39,54 @@ export class RecordStore {
     const { table, fields } = collection;
     this.#table = identifier(table.name);
     this.#id = identifier(table.id);
-    const selected = [sql`${this.#id}${this.#isTextId() ? empty : raw('::text')} as id`];
-    if (table.version) selected.push(sql`${identifier(table.version)} as version`);
-    if (table.createdAt) selected.push(sql`${identifier(table.createdAt)} as created_at`);
-    if (table.updatedAt) selected.push(sql`${identifier(table.updatedAt)} as updated_at`);
+    const head = [sql`${this.#id}${this.#isTextId() ? empty : raw('::text')} as id`];
+    if (table.version) head.push(sql`${identifier(table.version)} as version`);
+    this.#head = head;
+    const times: Sql[] = [];
+    if (table.createdAt) times.push(sql`${identifier(table.createdAt)} as created_at`);
+    if (table.updatedAt) times.push(sql`${identifier(table.updatedAt)} as updated_at`);
+    this.#times = times;
     const names = [...fields.keys()];
-    this.#aliases = names.map((name, position) => ({ name, alias: `f${position}` }));
-    for (const [position, field] of [...fields.values()].entries()) {
-      selected.push(sql`${identifier(field.column)} as ${raw(`f${position}`)}`);
-    }
-    this.#columns = join(selected);
+    this.#aliases = [...fields.values()].map(({ name, column }, position) => {
+      const alias = `f${position}`;
+      return { name, alias, column: sql`${identifier(column)} as ${raw(alias)}` };
+    });
     this.#numeric = names.filter((name) => {
       const kind = jsonKind(fields.get(name)?.schema);
       return this.#info.columnTypes.get(name) === 'numeric' && kind !== 'string';
     });
   }
 
-  /** The records as they are now; ids that do not exist are left out. */
-  async read(db: Database, tenantId: string, ids: readonly string[]): Promise<Map<string, RecordState>> {
-    return this.#byId(await db.query<Row>(this.#select(tenantId, ids)));
+  /** The records as they are now; ids that do not exist are left out. Fields that are not read are missing. */
+  async read(
+    db: Database,
+    tenantId: string,
+    ids: readonly string[],
+    fields?: Fields,
+  ): Promise<Map<string, RecordState>> {
+    return this.#byId(await db.query<Row>(this.#select(tenantId, ids, fields)), fields);
   }
 
   /** Reads and locks, in id order so that batches never wait for each other in a circle. */
-  async lock(db: Database, tenantId: string, ids: readonly string[]): Promise<Map<string, RecordState>> {
-    return this.#byId(await db.query<Row>(sql`${this.#select(tenantId, ids)} order by ${this.#id} for update`));
+  async lock(
+    db: Database,
+    tenantId: string,
+    ids: readonly string[],
+    fields?: Fields,
+  ): Promise<Map<string, RecordState>> {
+    const statement = sql`${this.#select(tenantId, ids, fields)} order by ${this.#id} for update`;
+    return this.#byId(await db.query<Row>(statement), fields);
   }
 
   /** Locks those that nobody else holds at the moment. */
-  async lockAvailable(db: Database, tenantId: string, ids: readonly string[]): Promise<Map<string, RecordState>> {
-    const statement = sql`${this.#select(tenantId, ids)} order by ${this.#id} for update skip locked`;
-    return this.#byId(await db.query<Row>(statement));
+  async lockAvailable(
+    db: Database,
+    tenantId: string,
+    ids: readonly string[],
+    fields?: Fields,
+  ): Promise<Map<string, RecordState>> {
+    const statement = sql`${this.#select(tenantId, ids, fields)} order by ${this.#id} for update skip locked`;
+    return this.#byId(await db.query<Row>(statement), fields);
   }
 
   /** Writes the final state of records that this transaction has locked. `changed` are the fields that differ in any of them. */
@@ -132,11 +162,11 @@ export class RecordStore {
         : sql`and (${order.column}, ${this.#id}) ${compare} (${value}::${raw(order.type)}, ${id}::${raw(this.#info.idType)})`;
     }
     const { rows } = await db.query<Row>(sql`
-      select ${this.#columns} from ${this.#table}
+      select ${this.#columns(undefined)} from ${this.#table}
       where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, params.where)} ${behind}
       order by ${byId ? empty : sql`${order.column} ${direction},`} ${this.#id} ${direction}
       limit ${params.limit}`);
-    return rows.map((row) => this.#state(row));
+    return rows.map((row) => this.#state(row, this.#aliases));
   }
 
   async count(db: Database, tenantId: string, where: JsonObject): Promise<number> {
@@ -171,10 +201,19 @@ export class RecordStore {
       order by ${this.#id}`;
   }
 
-  #select(tenantId: string, ids: readonly string[]): Sql {
+  #select(tenantId: string, ids: readonly string[], fields: Fields): Sql {
     const known = ids.filter((id) => this.isPossibleId(id));
-    return sql`select ${this.#columns} from ${this.#table}
+    return sql`select ${this.#columns(fields)} from ${this.#table}
       where ${this.#tenant('', tenantId)} and ${this.#id} = any(${this.#idArray(known)})`;
+  }
+
+  #columns(fields: Fields): Sql {
+    const times = fields ? [] : this.#times;
+    return join([...this.#head, ...times, ...this.#aliasesOf(fields).map(({ column }) => column)]);
+  }
+
+  #aliasesOf(fields: Fields): readonly Alias[] {
+    return fields ? this.#aliases.filter(({ name }) => fields.has(name)) : this.#aliases;
   }
 
   #tenant(alias: string, tenantId: string): Sql {
@@ -229,16 +268,17 @@ export class RecordStore {
     return { column: this.#id, type: this.#info.idType };
   }
 
-  #byId({ rows }: { rows: Row[] }): Map<string, RecordState> {
+  #byId({ rows }: { rows: Row[] }, read: Fields): Map<string, RecordState> {
+    const aliases = this.#aliasesOf(read);
     const records = new Map<string, RecordState>();
-    for (const row of rows) records.set(row.id as string, this.#state(row));
+    for (const row of rows) records.set(row.id as string, this.#state(row, aliases));
     return records;
   }
 
-  #state(row: Row): RecordState {
+  #state(row: Row, aliases: readonly Alias[]): RecordState {
     const fields: JsonObject = {};
-    for (const { name, alias } of this.#aliases) fields[name] = row[alias] as Json;
-    for (const name of this.#numeric) if (fields[name] !== null) fields[name] = Number(fields[name]);
+    for (const { name, alias } of aliases) fields[name] = row[alias] as Json;
+    for (const name of this.#numeric) if (typeof fields[name] === 'string') fields[name] = Number(fields[name]);
     return {
       id: row.id as string,
       version: (row.version as number | undefined) ?? null,

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { BatchOperation, Item } from '../../src/domain/batch.ts';
-import type { RecordState } from '../../src/domain/collection.ts';
+import type { CollectionInput, RecordState } from '../../src/domain/collection.ts';
 import { type DecideParams, type Decision, decide, type ItemResult } from '../../src/domain/decide.ts';
+import { fieldsRead } from '../../src/domain/fields-read.ts';
 import type { JsonObject } from '../../src/domain/json.ts';
-import { paramsOf, recordsOf, thing } from './things.ts';
+import { defineThings, paramsOf, recordsOf, thing } from './things.ts';
 
 const fields: fc.Arbitrary<JsonObject> = fc.record(
   {
@@ -141,4 +142,39 @@ test('nothing that was passed in is changed, and the same again decides the same
     expect(input).toEqual(before);
     expect(second).toEqual(first);
   });
+});
+
+test('what is read of records is all that the decision looks at', () => {
+  const check: CollectionInput<never, unknown>['check'] = ({ before, after }) =>
+    after.fields.note === 'n' && before?.fields.count === 1
+      ? { code: 'validation_failed', message: 'Not that.', field: 'note' }
+      : undefined;
+  const collection = defineThings({ check, rulesRead: ['note', 'count'] });
+  // why few, and few fields: what no item names is what may be missed
+  const one = fc.record(
+    {
+      id: fc.constantFrom('a', 'b', 'c'),
+      fields: fc.constantFrom<JsonObject>({ title: 'x' }, { data: { k: 1 } }, { status: 'open' }, { note: 'n' }),
+      expect: fc.constantFrom<JsonObject>({ title: 'thing a' }, { status: 'open', title: 'thing b' }, { kind: 'k' }),
+    },
+    { requiredKeys: ['id', 'fields'] },
+  ) as fc.Arbitrary<Item>;
+  const records = recordsOf(
+    thing('a', { note: 'n' }),
+    thing('b', { status: 'open', data: { k: 2 }, count: 2 }),
+    thing('c', { status: 'done', kind: 'k', note: 'n', count: 3 }, 3),
+  );
+  fc.assert(
+    fc.property(fc.array(one, { maxLength: 2 }), fc.boolean(), (items, preview) => {
+      const params = paramsOf(items, { collection, preview, records });
+      const read = fieldsRead(params);
+      const pruned = [...records].map(([id, record]): [string, RecordState] => {
+        const fields = Object.fromEntries(Object.entries(record.fields).filter(([name]) => read?.has(name)));
+        return [id, { ...record, fields }];
+      });
+      const { results, changes } = decide(params);
+      expect(decide({ ...params, records: new Map(pruned) })).toMatchObject({ results, changes });
+    }),
+    { numRuns: 500 },
+  );
 });

@@ -128,6 +128,16 @@ test('values come back as they went in', async () => {
   expect((await store.read(pool, 'acme', [uuid(1)])).get(uuid(1))).toEqual(next);
 });
 
+test('fields that are not asked for are not read, nor are times then', async () => {
+  const { store } = mountOf('texts');
+  for (const read of [store.read, store.lock, store.lockAvailable]) {
+    const records = await pool.transaction((tx) => read.call(store, tx, 'acme', ['t3'], new Set(['price', 'nothing'])));
+    expect([...records.values()]).toEqual([
+      { id: 't3', version: 1, fields: { price: 1.5 }, createdAt: null, updatedAt: null },
+    ]);
+  }
+});
+
 test('a write that finds a record missing fails instead of skipping it', async () => {
   const { store } = mountOf('texts');
   const record = (await store.read(pool, 'acme', ['t1'])).get('t1');

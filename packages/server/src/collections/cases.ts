@@ -45,6 +45,7 @@ const collection = defineCollection({
   defaults: { caseType: 'general', priority: 'normal', data: {} },
   lifecycle: { field: 'status', of: lifecycleOf },
   check: checkCase,
+  rulesRead: ['caseType'],
   filters: {
     status: { op: 'equals', field: 'status' },
     assignee: { op: 'equals', field: 'assignee' },

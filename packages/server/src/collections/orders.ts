@@ -39,6 +39,7 @@ const collection = defineCollection({
   }),
   lifecycle: { field: 'status', of: orderLifecycle },
   check: checkOrder,
+  rulesRead: [],
   filters: {
     status: { op: 'equals', field: 'status' },
     customer: { op: 'equals', field: 'customer' },
