@@ -47,6 +47,18 @@ test('a worker thread that dies is started again; requests go on, and the job is
   expect(await server.stop()).toBe(0);
 });
 
+test('a worker thread that cannot start ends the start of the server, with the reason', async () => {
+  const directory = await processes.directory();
+  const broken = `import { isMainThread } from 'node:worker_threads';
+    if (!isMainThread) throw new Error('a fault of the configuration');
+    export default {};`;
+  await writeFile(join(directory, 'broken.config.ts'), broken);
+  const server = await processes.launch({ DOCKET_SEED: 'none', DOCKET_CONFIG: 'broken.config.ts' });
+  expect(await server.exited).toBe(1);
+  expect(server.output()).toContain('docket could not start');
+  expect(server.output()).toContain('a fault of the configuration');
+});
+
 test('what the thread counts is told at /metrics', async () => {
   const server = await processes.start({ DOCKET_ADMIN_KEY: adminKey, DOCKET_SEED: 'none', DOCKET_DATA_DIR: 'counted' });
   const items = Array.from({ length: 300 }, (_, n) => ({ id: `C-${n}`, fields: { title: n % 3 ? 'A case' : '' } }));

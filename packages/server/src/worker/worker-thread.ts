@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { extname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -24,6 +23,13 @@ export interface WorkerThreadOptions {
  * takes memory; measured, it makes nothing faster.
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 48 };
+
+interface Loaded {
+  thread: Worker;
+  /** Resolves when the thread has ended or is about to, to the reason. */
+  ended: Promise<Error>;
+}
+
 const startAgainMs = 1_000;
 const stopMs = 15_000;
 // why: the same program is run as TypeScript in a checkout, and as JavaScript where it was built
@@ -35,64 +41,62 @@ const program = new URL(`./thread-main${extname(import.meta.filename)}`, import.
  */
 export class WorkerThread {
   readonly #options: WorkerThreadOptions;
-  #thread: Worker;
+  #loaded: Loaded;
   #stopping = false;
 
   /** Loads the program; it does nothing until `begin`. */
   constructor(options: WorkerThreadOptions) {
     this.#options = options;
-    this.#thread = this.#load();
+    this.#loaded = this.#load();
   }
 
   /** Resolves when the work has begun. Rejects with what keeps it from that. */
   async begin(): Promise<void> {
-    const thread = this.#thread;
+    const { thread, ended } = this.#loaded;
     thread.postMessage('begin' satisfies Order);
     const working = new Promise<void>((resolve) => {
       thread.on('message', (report: Report) => report.kind === 'working' && resolve());
     });
-    // why both: `once` rejects when the thread fails, and resolves when it just ends
-    await Promise.race([working, once(thread, 'exit').then(([code]) => Promise.reject(endedWith(code)))]);
-    thread.once('exit', (code) => void this.#startAgain(code));
+    await Promise.race([working, ended.then((reason) => Promise.reject(reason))]);
+    void ended.then((reason) => this.#startAgain(reason));
   }
 
   /** Finishes what is at hand. Idempotent. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    const thread = this.#thread;
+    const { thread, ended } = this.#loaded;
     thread.postMessage('stop' satisfies Order);
     const late = setTimeout(() => void thread.terminate(), stopMs);
-    if (thread.threadId !== -1) await once(thread, 'exit').catch(() => undefined);
+    await ended;
     clearTimeout(late);
   }
 
-  #load(): Worker {
-    const { databaseUrl, logger, metrics } = this.#options;
+  #load(): Loaded {
+    const { databaseUrl, metrics } = this.#options;
     const thread = new Worker(program, { name: 'docket-worker', workerData: { databaseUrl }, resourceLimits });
-    thread.on('error', (error) => logger.error({ err: error }, 'the worker thread met an error that nothing caught'));
     thread.on('message', (report: Report) => {
       if (report.kind === 'counted') count(metrics, report);
     });
-    return thread;
+    const ended = new Promise<Error>((resolve) => {
+      thread.once('error', resolve);
+      thread.once('exit', (code) => resolve(new Error(`The worker thread ended with code ${code}.`)));
+    });
+    return { thread, ended };
   }
 
-  async #startAgain(code: number): Promise<void> {
-    while (!this.#stopping) {
-      this.#options.logger.error({ code }, 'the worker thread ended; it is started again');
+  async #startAgain(reason: Error): Promise<void> {
+    for (let failure = reason; !this.#stopping; ) {
+      this.#options.logger.error({ err: failure }, 'the worker thread ended; it is started again');
       await delay(startAgainMs);
       if (this.#stopping) return;
-      this.#thread = this.#load();
+      this.#loaded = this.#load();
       try {
         return await this.begin();
       } catch (error) {
-        this.#options.logger.error({ err: error }, 'the worker thread could not be started again');
+        failure = error as Error;
       }
     }
   }
-}
-
-function endedWith(code: number): Error {
-  return new Error(`The worker thread ended with code ${code}.`);
 }
 
 function count(metrics: WorkMetrics, { name, values }: Counted): void {
