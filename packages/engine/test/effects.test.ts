@@ -1,5 +1,7 @@
 import { type Database, type Effect, sql } from '@docket/engine';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { parseJobId } from '../src/domain/ids.ts';
+import { endedJob } from '../src/storage/job-store.ts';
 import { waitUntil } from './wait-until.ts';
 import { type Fixture, openFixture } from './widgets.ts';
 
@@ -63,6 +65,20 @@ test('a job tells its changes and its end, and a dry run its end alone', async (
       createdAt: expect.any(String),
     });
     await fixture.sql.query('truncate outbox');
+  }
+});
+
+test('the times of a job are told as they are read, whatever they are', async () => {
+  const { job } = await fixture.submit({ items: [{ id: 'w0', fields: { size: 6 } }] });
+  for (const [createdAt, completedAt] of [
+    ['2026-01-01T00:00:00.120000Z', '2026-01-01T00:00:01Z'],
+    ['2026-01-01T00:00:00.123456Z', '2026-07-01T12:00:00.9Z'],
+  ]) {
+    await fixture.sql.query('update docket.jobs set created_at = $1, completed_at = $2', [createdAt, completedAt]);
+    const ended = endedJob('acme', parseJobId(job.jobId) as string);
+    const { rows } = await fixture.engine.pool.query<{ job: object }>(sql`select j.job from ${ended} j`);
+    const read = await fixture.engine.getJob('acme', job.jobId);
+    expect(rows[0]?.job).toMatchObject({ createdAt: read.createdAt, completedAt: read.completedAt });
   }
 });
 

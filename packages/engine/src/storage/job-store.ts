@@ -200,7 +200,8 @@ export function endedJob(tenantId: string, jobUuid: string): Sql {
     from docket.jobs where tenant_id = ${tenantId} and job_id = ${jobUuid}::uuid and completed_at is not null)`;
 }
 
-const rfc3339 = (time: Sql) => sql`to_char(${time} at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+// as the driver's own times are given: without zeros at the end
+const rfc3339 = (time: Sql) => sql`(to_json(${time} at time zone 'utc') #>> '{}') || 'Z'`;
 
 /** What is told of a job to those who follow it: how it stands, and the chunk that was decided, where there is one. */
 export interface ProgressNotice {
