@@ -193,15 +193,21 @@ describe('against a transaction of somebody else', () => {
         `select from docket.cases where tenant_id = '${tenant.id}' and case_id = '${id}' for update`;
       const deadlocks = await countDeadlocks();
       const foreign = await cluster.sql.connect();
-      // why: it waits for longer than PostgreSQL lets a deadlock stand, so it is Docket's transaction that is ended
-      for (const statement of ['begin', "set local deadlock_timeout = '10s'", lock(last)])
-        await foreign.query(statement);
-      void workload.runJob(tenant, idsOf(1_000));
-      await waitForLock(cluster.sql, 'docket-worker');
-      await foreign.query(lock(first));
-      await waitUntil(async () => (await countDeadlocks()) > deadlocks, 'PostgreSQL has told of the deadlock');
-      await foreign.query('commit');
-      foreign.release();
+      try {
+        // why: each waiting transaction looks for a deadlock once, so the circle must be closed before Docket's one looks; and the
+        // other one waits for longer, so it is Docket's that is ended
+        await setDeadlockTimeout("'4s'");
+        for (const statement of ['begin', "set local deadlock_timeout = '10s'", lock(last)])
+          await foreign.query(statement);
+        void workload.runJob(tenant, idsOf(1_000));
+        await waitForLock(cluster.sql, 'docket-worker');
+        await foreign.query(lock(first));
+        await waitUntil(async () => (await countDeadlocks()) > deadlocks, 'PostgreSQL has told of the deadlock');
+        await foreign.query('commit');
+      } finally {
+        foreign.release(true);
+        await setDeadlockTimeout('default');
+      }
     },
     { busy: false },
   );
@@ -235,6 +241,11 @@ describe('against a transaction of somebody else', () => {
 
 function skip(why: string): typeof itSurvives {
   return (what) => it.skip(`survives ${what} (${why})`);
+}
+
+async function setDeadlockTimeout(value: string): Promise<void> {
+  await cluster.sql.query(`alter system set deadlock_timeout = ${value}`);
+  await cluster.sql.query('select pg_reload_conf()');
 }
 
 async function countDeadlocks(): Promise<number> {
