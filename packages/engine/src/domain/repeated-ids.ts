@@ -13,7 +13,7 @@ interface Table {
 
 /**
  * Notices whether any id was seen before, with bounded memory: exactly for the first ids, then by their hashes. It never misses
- * a repetition; over 5,000,000 different ids it sees one that is not there in about one of seventy streams, which costs that job
+ * a repetition; over 5,000,000 different ids it sees one that is not there in about one of eighty streams (reckoned), which costs that job
  * only that its chunks run in order. Takes 7 MiB for 1,000,000 ids and 31 MiB for 5,000,000.
  */
 export class RepeatedIds {

@@ -202,7 +202,7 @@ class Supervisor {
         }
         const running = await this.#attempt(port);
         if (!(running instanceof Error)) {
-          // it may have ended just after it was looked for above
+          // why both: it may have ended just after it was looked for above
           if (told !== '' || !running.found) this.#log('PostgreSQL is back.');
           this.#watch(running);
           return;

@@ -27,7 +27,8 @@ export class RecordStore {
   readonly #info: TableInfo;
   /** Id and version. */
   readonly #head: readonly Sql[];
-  readonly #times: readonly Sql[];
+  /** Id, version, times and all fields. */
+  readonly #all: Sql;
   readonly #table: Sql;
   readonly #id: Sql;
   readonly #aliases: readonly Alias[];
@@ -45,12 +46,12 @@ export class RecordStore {
     const times: Sql[] = [];
     if (table.createdAt) times.push(sql`${identifier(table.createdAt)} as created_at`);
     if (table.updatedAt) times.push(sql`${identifier(table.updatedAt)} as updated_at`);
-    this.#times = times;
     const names = [...fields.keys()];
     this.#aliases = [...fields.values()].map(({ name, column }, position) => {
       const alias = `f${position}`;
       return { name, alias, column: sql`${identifier(column)} as ${raw(alias)}` };
     });
+    this.#all = join([...head, ...times, ...this.#aliases.map(({ column }) => column)]);
     this.#numeric = names.filter((name) => {
       const kind = jsonKind(fields.get(name)?.schema);
       return this.#info.columnTypes.get(name) === 'numeric' && kind !== 'string';
@@ -162,7 +163,7 @@ export class RecordStore {
         : sql`and (${order.column}, ${this.#id}) ${compare} (${value}::${raw(order.type)}, ${id}::${raw(this.#info.idType)})`;
     }
     const { rows } = await db.query<Row>(sql`
-      select ${this.#columns(undefined)} from ${this.#table}
+      select ${this.#all} from ${this.#table}
       where ${this.#tenant('', tenantId)} ${recordFilter(this.collection, params.where)} ${behind}
       order by ${byId ? empty : sql`${order.column} ${direction},`} ${this.#id} ${direction}
       limit ${params.limit}`);
@@ -208,8 +209,7 @@ export class RecordStore {
   }
 
   #columns(fields: Fields): Sql {
-    const times = fields ? [] : this.#times;
-    return join([...this.#head, ...times, ...this.#aliasesOf(fields).map(({ column }) => column)]);
+    return fields ? join([...this.#head, ...this.#aliasesOf(fields).map(({ column }) => column)]) : this.#all;
   }
 
   #aliasesOf(fields: Fields): readonly Alias[] {

@@ -1,4 +1,4 @@
-import { type Database, empty, type QueryResult, type Sql, sql } from '@docket/engine';
+import { type Database, empty, join, type QueryResult, type Sql, sql } from '@docket/engine';
 import type { Envelope } from './events.ts';
 import { callbacksId } from './ids.ts';
 import type { SealedSecrets } from './sealed-secrets.ts';
@@ -105,7 +105,7 @@ export async function updateEndpoint(
       failing_since = case when ${enabled}::boolean then null else failing_since end`);
   }
   const { rows } = await db.query<Row>(sql`
-    update docket.webhook_endpoints set ${changes.reduce((all, one) => sql`${all}, ${one}`)}
+    update docket.webhook_endpoints set ${join(changes)}
     where tenant_id = ${tenantId} and endpoint_id = ${endpointId}
     returning ${columns}`);
   return rows[0] && toEndpoint(rows[0]);
